@@ -1,0 +1,32 @@
+# Two commands are the whole set-up: `make demo` and `make test`. Both make the virtual environment first.
+VENV := .venv
+PY   := $(VENV)/bin/python
+PYTHON ?= python3
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint clean
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# (re)made whenever what it installs changes
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Consilium needs Python 3.11 or newer; this is %d.%d. Try: make PYTHON=python3.12 $(MAKECMDGOALS)" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.ready ## the whole story in two minutes: 20 vignettes, one killed worker, 20 consensuses (simulated models)
+	@$(VENV)/bin/consilium demo
+
+test: lint ## every check and every test
+	$(PY) -m pytest
+
+lint: $(VENV)/.ready ## style, types and the direction of imports
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+clean: ## remove the virtual environment and the embedded data
+	rm -rf $(VENV) .consilium build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,83 @@
+"""Settings: one typed object, read from the environment (12-factor) or from the local folder's `connection.env`.
+
+`consilium up` writes `connection.env` (mode 0600) into the local folder when it starts embedded services, so a
+second terminal's commands find them; a variable of the environment always wins. Every variable is named
+`CONSILIUM_` plus the field's name in capitals.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import SettingsError
+
+
+class Settings(BaseSettings):
+    """All settings with their units in the name; see docs/settings.md for when to change one."""
+
+    model_config = SettingsConfigDict(env_prefix="CONSILIUM_", extra="ignore", hide_input_in_errors=True)
+
+    home: Path = Field(Path(".consilium"), description="Local folder: embedded data, logs, connection.env.")
+    database_url: SecretStr | None = Field(None, description="PostgreSQL 16+; unset: the embedded one.")
+    broker_url: SecretStr | None = Field(None, description="Redis 6.2+ or Valkey; unset: the embedded one.")
+    site_key: SecretStr | None = Field(None, description="32 bytes, base64: wraps every data key.")
+    models_file: Path | None = Field(None, description="models.toml; unset: the simulated panel's.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Level of our logs.")
+
+    hold_s: float = Field(60, gt=0, description="H: a paid answer is kept in hand while PostgreSQL is away.")
+    lease_slack_s: float = Field(30, gt=0, description="Lease = the model's deadline + hold_s + this.")
+    stall_slack_s: float = Field(30, gt=0, description="Stalled after the longest lease of the seats + this.")
+    sweep_every_s: float = Field(15, gt=0, description="How often beat sends the sweep.")
+    recompute_every_s: float = Field(3600, gt=0, description="How often reviewers' memory is recomputed.")
+    window: int = Field(50, gt=0, description="Consultations in the broker at once, over all sources.")
+    max_resumes: int = Field(5, gt=0, description="Counted resumes without a new answer before `failed`.")
+    close_calls_after_s: float = Field(5, ge=0, description="At shutdown, calls in flight are closed after this.")
+
+    max_tries: int = Field(4, gt=0, description="Counted failures of one owed answer before it is excused.")
+    backoff_base_s: float = Field(1, gt=0, description="First back-off after a failure; doubles, full jitter.")
+    backoff_cap_s: float = Field(60, gt=0, description="Longest back-off.")
+    rate_limit_total_s: float = Field(1800, gt=0, description="Total time an answer may wait on rate limits.")
+    countdown_cap_s: float = Field(120, gt=0, description="Longer waits lie in PostgreSQL (`not_before`).")
+
+    deadline_urgent_s: float = Field(900, gt=0, description="An urgent consultation expires after this.")
+    deadline_routine_s: float = Field(86_400, gt=0, description="A routine consultation expires after this.")
+    reviews_per_answer: int = Field(4, ge=1, description="Reviewers per answer above N = 5.")
+    retention_days: int = Field(30, gt=0, description="Clinical text is kept this long.")
+
+    model_slots: int = Field(32, gt=0, description="Threads of each model worker: calls in flight per process.")
+    visibility_s: float | None = Field(None, description="Broker's redelivery time; unset: from the deadlines.")
+
+    def require_database(self) -> str:
+        """The database's address, or a `SettingsError` that says what to do."""
+        if self.database_url is None:
+            raise SettingsError(_NOT_RUNNING.format(home=self.home, name="CONSILIUM_DATABASE_URL"))
+        return self.database_url.get_secret_value()
+
+    def require_broker(self) -> str:
+        """The broker's address, or a `SettingsError` that says what to do."""
+        if self.broker_url is None:
+            raise SettingsError(_NOT_RUNNING.format(home=self.home, name="CONSILIUM_BROKER_URL"))
+        return self.broker_url.get_secret_value()
+
+
+_NOT_RUNNING = (
+    "{name} is not set and {home} has no connection.env: start the embedded services with `consilium up`, "
+    "or set the variable to a server of your own"
+)
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read once. Raises `SettingsError` naming the variable."""
+    home = Path(os.environ.get("CONSILIUM_HOME", ".consilium"))
+    try:
+        return Settings(_env_file=home / "connection.env")
+    except ValidationError as error:
+        wrong = "; ".join(f"CONSILIUM_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+        raise SettingsError(f"bad settings: {wrong}") from None
