@@ -5,11 +5,11 @@ Models hide their input in errors (clinical text must not reach a log) and forbi
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-KINDS = (
+Kind = Literal[
     "medication/general",
     "medication/cardiology",
     "medication/pulmonology",
@@ -27,7 +27,8 @@ KINDS = (
     "medication/urology",
     "medication/geriatrics",
     "medication/emergency",
-)
+]
+KINDS: tuple[str, ...] = get_args(Kind)
 """The closed list of kinds of task; estimates lean on `medication/general` where a kind is thin."""
 
 PRIORITIES = ("urgent", "routine", "background")
@@ -81,7 +82,7 @@ class Vignette(Strict):
 
     id: Annotated[str, Field(min_length=1, max_length=200)]
     vignette: Annotated[str, Field(min_length=20, max_length=20_000)]
-    kind: Literal[KINDS] = "medication/general"
+    kind: Kind = "medication/general"
     context: Context = Field(default_factory=Context)
     gold: Gold | None = None
 
