@@ -1,7 +1,7 @@
 """Every error this project raises on purpose, as one tree.
 
     ConsiliumError
-    ├── SettingsError            a setting or a configuration file is wrong (names the variable or line and key)
+    ├── SettingsError            a setting or configuration file is wrong (names the variable, line, key)
     ├── RecordError              one record of a batch cannot be accepted (line, field, reason)
     ├── PolicyError              a source's policy forbids the model
     ├── NotEnoughModels          fewer usable and allowed models than the ensemble needs
@@ -71,14 +71,28 @@ class ErasedError(ConsiliumError):
 
 
 class ModelError(ConsiliumError):
-    """A call to a model gave no answer. `kind` is the slug stored with the call."""
+    """A call to a model gave no answer. `kind` is the slug stored with the call.
+
+    `status` is the HTTP status, where there was one; `retry_after_s` the provider's own word, a minimum. The
+    tokens are those paid for although the answer is of no use: None when not known, 0 when nothing was sent.
+    """
 
     kind: ClassVar[str] = "unavailable"
 
-    def __init__(self, message: str, *, status: int | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        prompt_tokens: int | None = None,
+        completion_tokens: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after_s = retry_after_s
+        self.prompt_tokens = prompt_tokens
+        self.completion_tokens = completion_tokens
 
 
 class RateLimited(ModelError):

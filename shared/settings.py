@@ -1,7 +1,7 @@
-"""Settings: one typed object, read from the environment (12-factor) or from the local folder's `connection.env`.
+"""Settings: one typed object, read from the environment (12-factor) or the local folder's `connection.env`.
 
-`consilium up` writes `connection.env` (mode 0600) into the local folder when it starts embedded services, so a
-second terminal's commands find them; a variable of the environment always wins. Every variable is named
+`consilium up` writes `connection.env` (mode 0600) into the local folder when it starts embedded services, so
+a second terminal's commands find them; a variable of the environment always wins. Every variable is named
 `CONSILIUM_` plus the field's name in capitals.
 """
 
@@ -37,10 +37,14 @@ class Settings(BaseSettings):
     recompute_every_s: float = Field(3600, gt=0, description="How often reviewers' memory is recomputed.")
     window: int = Field(50, gt=0, description="Consultations in the broker at once, over all sources.")
     max_resumes: int = Field(5, gt=0, description="Counted resumes without a new answer before `failed`.")
-    close_calls_after_s: float = Field(5, ge=0, description="At shutdown, calls in flight are closed after this.")
+    close_calls_after_s: float = Field(
+        5, ge=0, description="At shutdown, calls in flight are closed after this."
+    )
 
     max_tries: int = Field(4, gt=0, description="Counted failures of one owed answer before it is excused.")
-    backoff_base_s: float = Field(1, gt=0, description="First back-off after a failure; doubles, full jitter.")
+    backoff_base_s: float = Field(
+        1, gt=0, description="First back-off after a failure; doubles, full jitter."
+    )
     backoff_cap_s: float = Field(60, gt=0, description="Longest back-off.")
     rate_limit_total_s: float = Field(1800, gt=0, description="Total time an answer may wait on rate limits.")
     countdown_cap_s: float = Field(120, gt=0, description="Longer waits lie in PostgreSQL (`not_before`).")
@@ -50,8 +54,12 @@ class Settings(BaseSettings):
     reviews_per_answer: int = Field(4, ge=1, description="Reviewers per answer above N = 5.")
     retention_days: int = Field(30, gt=0, description="Clinical text is kept this long.")
 
-    model_slots: int = Field(32, gt=0, description="Threads of each model worker: calls in flight per process.")
-    visibility_s: float | None = Field(None, description="Broker's redelivery time; unset: from the deadlines.")
+    model_slots: int = Field(
+        32, gt=0, description="Threads of each model worker: calls in flight per process."
+    )
+    visibility_s: float | None = Field(
+        None, description="Broker's redelivery time; unset: from the deadlines."
+    )
 
     def require_database(self) -> str:
         """The database's address, or a `SettingsError` that says what to do."""

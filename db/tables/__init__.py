@@ -1,0 +1,32 @@
+"""All tables. Clinical text lies sealed in `clinical_documents` alone; the rest is ids, numbers, codes."""
+
+from db.tables.base import Base
+from db.tables.intake import ClinicalDocument, DataKey, Record, Source, Submission
+from db.tables.operations import Audit, OutboxEvent, PeriodicRun, Worker
+from db.tables.results import Consensus, Generation, Interaction, Outcome, Review, Snapshot
+from db.tables.work import Consultation, ModelCall, ModelVersion, OwedAnswer, Prompt, Seat
+
+__all__ = [
+    "Audit",
+    "Base",
+    "ClinicalDocument",
+    "Consensus",
+    "Consultation",
+    "DataKey",
+    "Generation",
+    "Interaction",
+    "ModelCall",
+    "ModelVersion",
+    "OutboxEvent",
+    "Outcome",
+    "OwedAnswer",
+    "PeriodicRun",
+    "Prompt",
+    "Record",
+    "Review",
+    "Seat",
+    "Snapshot",
+    "Source",
+    "Submission",
+    "Worker",
+]

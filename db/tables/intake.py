@@ -1,0 +1,129 @@
+"""What comes in: sources, submissions, records, and the sealed clinical documents with their keys."""
+
+from __future__ import annotations
+
+import uuid
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.tables.base import Base, Id, Json, Moment, Now, Slug, SourceId, belongs_to, one_of
+
+
+class Source(Base):
+    """Who sends: a hospital system, with its policy. `local` exists from the first migration."""
+
+    __tablename__ = "sources"
+
+    id: Mapped[Id]
+    name: Mapped[str] = mapped_column(String(100), unique=True)
+    policy: Mapped[Json]  # shared.policy.Policy
+    created_at: Mapped[Now]
+
+
+class Submission(Base):
+    """One batch from one source."""
+
+    __tablename__ = "submissions"
+
+    id: Mapped[Id]
+    source_id: Mapped[SourceId] = mapped_column(ForeignKey("sources.id"), primary_key=True)
+    state: Mapped[Slug]
+    idempotency_digest: Mapped[bytes | None]  # keyed digest of the source's own key
+    body_digest: Mapped[bytes | None]  # keyed digest of what was sent under that key
+    priority: Mapped[Slug]
+    purpose: Mapped[Slug]
+    strategy: Mapped[Slug]
+    n: Mapped[int]
+    models: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))  # for FIXED
+    protocol: Mapped[Slug] = mapped_column(server_default="review")
+    seed: Mapped[int] = mapped_column(BigInteger)
+    records: Mapped[int] = mapped_column(server_default=text("0"))
+    set_aside: Mapped[int] = mapped_column(server_default=text("0"))
+    received_at: Mapped[Now]
+    finished_at: Mapped[Moment | None]
+
+    __table_args__ = (
+        one_of("state", "receiving", "open", "finished", "rejected", "cancelled"),
+        one_of("priority", "urgent", "routine", "background"),
+        one_of("purpose", "care", "evaluation", "training", "demo"),
+        CheckConstraint("n BETWEEN 2 AND 12", name="n"),
+        UniqueConstraint("source_id", "idempotency_digest"),
+        Index("ix_submissions__unfinished", "received_at", postgresql_where=text("state = 'open'")),
+    )
+
+
+class Record(Base):
+    """One item of a batch: accepted, or set aside with its error."""
+
+    __tablename__ = "records"
+
+    id: Mapped[Id]
+    source_id: Mapped[SourceId]
+    submission_id: Mapped[uuid.UUID]
+    ordinal: Mapped[int]  # 0-based position among the records of the batch
+    line: Mapped[int]  # 1-based line of the input
+    state: Mapped[Slug]
+    # keyed digest of the source's own id: only where the same id may not come twice (purpose care)
+    own_id_digest: Mapped[bytes | None]
+    document_id: Mapped[uuid.UUID | None]  # the vignette, or the text that was set aside
+    error_code: Mapped[str | None] = mapped_column(String(60))
+    error_path: Mapped[str | None] = mapped_column(String(200))
+    error_reason: Mapped[str | None] = mapped_column(String(300))  # our words, never the value
+
+    __table_args__ = (
+        belongs_to("submissions", "submission_id"),
+        belongs_to("clinical_documents", "document_id"),
+        one_of("state", "accepted", "set_aside"),
+        CheckConstraint("(state = 'set_aside') = (error_code IS NOT NULL)", name="error_if_set_aside"),
+        UniqueConstraint("source_id", "submission_id", "ordinal"),
+        UniqueConstraint("source_id", "own_id_digest"),
+    )
+
+
+class DataKey(Base):
+    """One record's key, wrapped by the site's. Deleting the row erases every text sealed with it."""
+
+    __tablename__ = "data_keys"
+
+    id: Mapped[Id]
+    source_id: Mapped[SourceId] = mapped_column(ForeignKey("sources.id"), primary_key=True)
+    site_key_id: Mapped[str] = mapped_column(String(16))
+    wrapped: Mapped[bytes]
+    created_at: Mapped[Now]
+
+
+class ClinicalDocument(Base):
+    """All clinical text there is, sealed. No query filters on it; everything else holds references."""
+
+    __tablename__ = "clinical_documents"
+
+    id: Mapped[Id]
+    source_id: Mapped[SourceId] = mapped_column(ForeignKey("sources.id"), primary_key=True)
+    # no foreign key: records refer to documents, which are written first
+    consultation_id: Mapped[uuid.UUID | None]
+    kind: Mapped[Slug]
+    key_id: Mapped[uuid.UUID | None]  # NULL once erased
+    ciphertext: Mapped[bytes]
+    created_at: Mapped[Now]
+    expires_at: Mapped[Moment | None]
+
+    __table_args__ = (
+        # only key_id is set to NULL: the ciphertext stays, unreadable, and so do all references
+        ForeignKeyConstraint(
+            ["key_id", "source_id"], ["data_keys.id", "data_keys.source_id"], ondelete="SET NULL (key_id)"
+        ),
+        one_of("kind", "vignette", "set_aside", "raw_answer", "recommendation", "critique"),
+        Index("ix_clinical_documents__key_id", "key_id"),
+    )
