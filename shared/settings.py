@@ -7,10 +7,12 @@ a second terminal's commands find them; a variable of the environment always win
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -54,6 +56,10 @@ class Settings(BaseSettings):
     reviews_per_answer: int = Field(4, ge=1, description="Reviewers per answer above N = 5.")
     retention_days: int = Field(30, gt=0, description="Clinical text is kept this long.")
 
+    history_purposes: tuple[str, ...] = Field(
+        ("care",), description="Purposes whose history is learned from."
+    )
+
     model_slots: int = Field(
         32, gt=0, description="Threads of each model worker: calls in flight per process."
     )
@@ -73,6 +79,20 @@ class Settings(BaseSettings):
             raise SettingsError(_NOT_RUNNING.format(home=self.home, name="CONSILIUM_BROKER_URL"))
         return self.broker_url.get_secret_value()
 
+    def require_models_file(self) -> Path:
+        """The registry's file, or a `SettingsError` that says what to do."""
+        if self.models_file is None:
+            raise SettingsError(_NOT_RUNNING.format(home=self.home, name="CONSILIUM_MODELS_FILE"))
+        return self.models_file
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of what shapes a consultation: every setting but addresses, keys and paths."""
+        shaping = self.model_dump(
+            mode="json",
+            exclude={"home", "database_url", "broker_url", "site_key", "models_file", "log_level"},
+        )
+        return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
+
 
 _NOT_RUNNING = (
     "{name} is not set and {home} has no connection.env: start the embedded services with `consilium up`, "
@@ -84,8 +104,13 @@ _NOT_RUNNING = (
 def get_settings() -> Settings:
     """The settings of this process, read once. Raises `SettingsError` naming the variable."""
     home = Path(os.environ.get("CONSILIUM_HOME", ".consilium"))
+    return read_settings(home / "connection.env")
+
+
+def read_settings(env_file: Path | None = None, **changes: Any) -> Settings:
+    """The settings of the environment, over those of a file, under `changes`. Raises `SettingsError`."""
     try:
-        return Settings(_env_file=home / "connection.env")
+        return Settings(_env_file=env_file, **changes)
     except ValidationError as error:
         wrong = "; ".join(f"CONSILIUM_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
         raise SettingsError(f"bad settings: {wrong}") from None

@@ -1,0 +1,84 @@
+"""Clinical documents: sealed on the way in, opened on the way out. Nothing else touches ciphertext."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, insert, select, text
+from sqlalchemy.orm import Session
+
+from db.ids import new_id
+from db.tables import ClinicalDocument, DataKey
+from shared.errors import ErasedError
+from shared.sealing import DataKey as Key
+from shared.sealing import SiteKey
+
+# One document with its wrapped key: a single look-up by primary keys.
+OPEN = text("""
+    SELECT d.ciphertext, k.id AS key_id, k.wrapped
+    FROM clinical_documents d
+    LEFT JOIN data_keys k ON k.id = d.key_id AND k.source_id = d.source_id
+    WHERE d.id = :id
+""")
+
+
+class Vault:
+    """Seals and opens documents under one site key. Documents expire after `retention_days`."""
+
+    def __init__(self, site_key: SiteKey, retention_days: int) -> None:
+        self.site_key = site_key
+        self._retention = timedelta(days=retention_days)
+
+    def new_key(self, source_id: uuid.UUID) -> tuple[Key, dict[str, Any]]:
+        """A data key for one record, and its row for `data_keys`."""
+        key, wrapped = self.site_key.new_data_key(new_id())
+        return key, {
+            "id": key.id,
+            "source_id": source_id,
+            "site_key_id": self.site_key.id,
+            "wrapped": wrapped,
+        }
+
+    def key_of(self, session: Session, document_id: uuid.UUID) -> Key:
+        """The data key under which a document is sealed. Raises `ErasedError`."""
+        row = session.execute(
+            select(DataKey.id, DataKey.wrapped)
+            .join(ClinicalDocument, ClinicalDocument.key_id == DataKey.id)
+            .where(ClinicalDocument.id == document_id)
+        ).one_or_none()
+        if row is None:
+            raise ErasedError("the text of this record was erased")
+        return self.site_key.unwrap(row.id, row.wrapped)
+
+    def sealed(
+        self,
+        key: Key,
+        kind: str,
+        text_: str,
+        *,
+        source_id: uuid.UUID,
+        consultation_id: uuid.UUID | None = None,
+    ) -> dict[str, Any]:
+        """A text's row for `store`, sealed; its `id` is the document's."""
+        document_id = new_id()
+        return {
+            "id": document_id,
+            "source_id": source_id,
+            "consultation_id": consultation_id,
+            "kind": kind,
+            "key_id": key.id,
+            "ciphertext": key.seal(text_, document_id),
+        }
+
+    def store(self, session: Session, rows: list[dict[str, Any]]) -> None:
+        """Store sealed rows; they expire by the database's clock."""
+        session.execute(insert(ClinicalDocument).values(expires_at=func.now() + self._retention), rows)
+
+    def open(self, session: Session, document_id: uuid.UUID) -> str:
+        """The text of a document. Raises `ErasedError` if its key is gone."""
+        row = session.execute(OPEN, {"id": document_id}).one_or_none()
+        if row is None or row.key_id is None:
+            raise ErasedError("the text of this record was erased")
+        return self.site_key.unwrap(row.key_id, row.wrapped).open(row.ciphertext, document_id)

@@ -1,0 +1,50 @@
+"""The outbox: events are written with what made them true, delivered afterwards, at least once, in order."""
+
+from __future__ import annotations
+
+import uuid
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+CHANNEL = "consilium"
+"""PostgreSQL's notification channel: `<type> <submission id> <consultation id or ->`."""
+
+# A submission is finished when none of its consultations is open. Asked after the last one's commit.
+FINISH = text("""
+    WITH finished AS (
+        UPDATE submissions s SET state = 'finished', finished_at = now()
+        WHERE s.state = 'open' AND (CAST(:id AS uuid) IS NULL OR s.id = :id)
+          AND NOT EXISTS (SELECT FROM consultations c
+                          WHERE c.submission_id = s.id AND c.source_id = s.source_id AND c.state = 'open')
+        RETURNING s.id, s.source_id
+    )
+    INSERT INTO outbox_events (source_id, submission_id, type)
+    SELECT source_id, id, 'submission.finished' FROM finished
+    ON CONFLICT DO NOTHING
+""")
+
+# Undelivered events, oldest first; another deliverer's are skipped.
+DELIVER = text("""
+    WITH picked AS (
+        SELECT id FROM outbox_events WHERE delivered_at IS NULL ORDER BY id LIMIT :most
+        FOR UPDATE SKIP LOCKED
+    ), delivered AS (
+        UPDATE outbox_events e SET delivered_at = now() FROM picked p WHERE e.id = p.id
+        RETURNING e.id, e.type, e.submission_id, e.consultation_id
+    )
+    SELECT count(pg_notify(:channel, d.type || ' ' || d.submission_id || ' '
+                                     || coalesce(d.consultation_id::text, '-')))
+    FROM (SELECT * FROM delivered ORDER BY id) d
+""")
+
+
+def finish_submissions(session: Session, submission_id: uuid.UUID | None = None) -> None:
+    """Finish this submission (or all) where nothing is open any more, with its event."""
+    session.execute(FINISH, {"id": submission_id})
+
+
+def deliver(session: Session, *, most: int = 500) -> int:
+    """Deliver undelivered events as PostgreSQL notifications (ids only); how many."""
+    found: int = session.execute(DELIVER, {"most": most, "channel": CHANNEL}).scalar_one()
+    return found

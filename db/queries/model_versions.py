@@ -1,0 +1,71 @@
+"""Model versions: what a name in models.toml stood for, as the answers told."""
+
+from __future__ import annotations
+
+import uuid
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from db.ids import new_id
+
+# A version seen for the first time names its predecessor: the newest version of the same model.
+ENSURE = text("""
+    INSERT INTO model_versions
+        (id, provider, name, returned, parameters_digest, family, location, simulated, predecessor_id)
+    VALUES (:id, :provider, :name, :returned, :parameters_digest, :family, :location, :simulated,
+            (SELECT id FROM model_versions WHERE provider = :provider AND name = :name
+             ORDER BY first_seen_at DESC LIMIT 1))
+    ON CONFLICT DO NOTHING
+""")
+
+FIND = text("""
+    SELECT id FROM model_versions
+    WHERE provider = :provider AND name = :name AND parameters_digest = :parameters_digest
+      AND returned IS NOT DISTINCT FROM :returned
+""")
+
+# The version a seat is given to: the newest that this configuration has answered with.
+CURRENT = text("""
+    SELECT id FROM model_versions
+    WHERE provider = :provider AND name = :name AND parameters_digest = :parameters_digest
+    ORDER BY first_seen_at DESC, returned NULLS LAST LIMIT 1
+""")
+
+
+def ensure_version(
+    session: Session,
+    *,
+    provider: str,
+    name: str,
+    returned: str | None,
+    parameters_digest: str,
+    family: str,
+    location: str,
+    simulated: bool,
+) -> uuid.UUID:
+    """The id of exactly this version, made if it is new."""
+    values = {
+        "provider": provider,
+        "name": name,
+        "returned": returned,
+        "parameters_digest": parameters_digest,
+    }
+    found = session.execute(FIND, values).scalar_one_or_none()
+    if found is None:
+        session.execute(
+            ENSURE,
+            {**values, "id": new_id(), "family": family, "location": location, "simulated": simulated},
+        )
+        found = session.execute(FIND, values).scalar_one()
+    return uuid.UUID(str(found))
+
+
+def current_version(
+    session: Session, *, provider: str, name: str, parameters_digest: str
+) -> uuid.UUID | None:
+    """The newest version known of this configuration, or None before its first use."""
+    found: uuid.UUID | None = session.execute(
+        CURRENT, {"provider": provider, "name": name, "parameters_digest": parameters_digest}
+    ).scalar_one_or_none()
+    return found

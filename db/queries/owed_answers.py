@@ -1,0 +1,334 @@
+"""Owed answers: the claim, and the ways out of it.
+
+owed ──claim──► (a lease) ──► answered          the answer is stored
+                           ──► owed again        a counted failure, a wait, or given back
+                           ──► excused           it will not come, with the reason
+A lease that ran out leaves `claimed_until` in the past and not NULL: the next claim counts a crash.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+CRASHES_BEFORE_QUARANTINE = 2
+CRASHES_BEFORE_EXCUSE = 3
+
+# Everything a worker needs to know about one owed answer, before it claims it.
+LOOK = text("""
+    SELECT o.id, o.source_id, o.consultation_id, o.kind, o.seat, o.occupancy, o.about, o.state, o.prompt_id,
+           o.crashes + (o.claimed_until IS NOT NULL AND o.claimed_until <= now())::int AS crashes,
+           greatest(extract(epoch FROM greatest(o.claimed_until, o.not_before) - now()), 0)::float AS busy_s,
+           c.document_id, c.seed, c.n, c.kind AS task_kind,
+           m.name AS model, m.id AS model_version_id, s.policy
+    FROM owed_answers o
+    JOIN consultations c ON c.id = o.consultation_id AND c.source_id = o.source_id
+    JOIN model_versions m ON m.id = o.model_version_id
+    JOIN sources s ON s.id = o.source_id
+    WHERE o.id = :id
+""")
+
+# The claim: one UPDATE on the answer's own row. READ COMMITTED checks the WHERE again on the newest version,
+# so of two copies one wins. The call's row is opened in the same statement: a call whose process dies is on
+# record. Calls left open by an earlier claim died with it.
+CLAIM = text("""
+    WITH claimed AS (
+        UPDATE owed_answers
+        SET holder = :holder, claimed_until = now() + make_interval(secs => :lease_s), claims = claims + 1,
+            crashes = crashes + (claimed_until IS NOT NULL)::int
+        WHERE id = :id AND state = 'owed'
+          AND (claimed_until IS NULL OR claimed_until <= now())
+          AND (not_before IS NULL OR not_before <= now())
+          AND crashes + (claimed_until IS NOT NULL)::int < :crashes_below
+        RETURNING id, source_id, claims, tries, raw_id, repair_of, limited_since, model_version_id
+    ), lost AS (
+        UPDATE model_calls SET outcome = 'lost', ended_at = now()
+        WHERE owed_answer_id = :id AND outcome IS NULL AND EXISTS (SELECT FROM claimed)
+    ), opened AS (
+        INSERT INTO model_calls (owed_answer_id, source_id, claim, model_version_id)
+        SELECT id, source_id, claims, model_version_id FROM claimed WHERE raw_id IS NULL
+    )
+    SELECT claims AS claim, tries, raw_id, repair_of,
+           extract(epoch FROM now() - limited_since)::float AS limited_s
+    FROM claimed
+""")
+
+# The call's outcome, tokens and cost. A call that was given up for lost and answers after all is `late`.
+CLOSE_CALL = text("""
+    UPDATE model_calls
+    SET outcome = CASE WHEN outcome = 'lost' AND :outcome = 'answered' THEN 'late' ELSE :outcome END,
+        ended_at = now(), error_kind = :error_kind, status = :status,
+        prompt_tokens = :prompt_tokens, completion_tokens = :completion_tokens, cost_usd = :cost_usd
+    WHERE owed_answer_id = :id AND claim = :claim
+""")
+
+# A paid answer that could not be read: what follows it is a repair, not a double payment.
+MARK_MALFORMED = text("""
+    UPDATE model_calls SET error_kind = 'malformed' WHERE owed_answer_id = :id AND claim = :claim
+""")
+
+# A raw answer is on record as soon as its body is read; only the claim that made the call may attach it.
+ATTACH_RAW = text("""
+    UPDATE owed_answers SET raw_id = :raw_id, limited_since = NULL
+    WHERE id = :id AND state = 'owed' AND claims = :claim
+""")
+
+# The answer is read and stored: the row is done.
+SETTLE = text("""
+    UPDATE owed_answers
+    SET state = 'answered', answer_id = :answer_id, raw_id = NULL, repair_of = NULL,
+        claimed_until = NULL, not_before = NULL
+    WHERE id = :id AND state = 'owed' AND claims = :claim
+""")
+
+# Progress is a stored answer. Not indexed, so this is a HOT update.
+PROGRESS = text("""
+    UPDATE consultations c SET progressed_at = now(), held = NULL
+    FROM owed_answers o
+    WHERE o.id = :id AND c.id = o.consultation_id AND c.source_id = o.source_id
+""")
+
+# The claim ends without an answer: counted or not, now or later, with a repair to ask for, or for good.
+RELEASE = text("""
+    UPDATE owed_answers
+    SET claimed_until = NULL, raw_id = NULL, tries = tries + :counted, reason = :reason,
+        repair_of = :repair_of,
+        not_before = now() + make_interval(secs => :wait_s),
+        limited_since = CASE WHEN :limited THEN coalesce(limited_since, now()) END,
+        state = CASE WHEN :excuse THEN 'excused' ELSE state END
+    WHERE id = :id AND state = 'owed' AND claims = :claim
+""")
+
+# Our own parser failed on a stored answer: keep it, wait, and say what holds the consultation.
+HOLD_UNREAD = text("""
+    WITH kept AS (
+        UPDATE owed_answers
+        SET claimed_until = NULL, reason = 'bug', not_before = now() + make_interval(secs => :wait_s)
+        WHERE id = :id AND state = 'owed' AND claims = :claim AND raw_id IS NOT NULL
+        RETURNING consultation_id, source_id
+    )
+    UPDATE consultations SET held = 'unread answer'
+    WHERE (id, source_id) IN (SELECT consultation_id, source_id FROM kept)
+""")
+
+# Given back at shutdown: as if the claim had never been, but for its number.
+GIVE_BACK = text("""
+    UPDATE owed_answers SET claimed_until = NULL
+    WHERE id = :id AND state = 'owed' AND claims = :claim
+""")
+
+# Excused without a claim of ours (its leases ran out too often).
+EXCUSE = text("""
+    UPDATE owed_answers SET state = 'excused', reason = :reason, claimed_until = NULL
+    WHERE id = :id AND state = 'owed' AND (claimed_until IS NULL OR claimed_until <= now())
+""")
+
+# A restarted worker ends the leases of its former self, and what they held goes on at once. They stay "run
+# out" (past, not NULL), so the next claim counts a crash. Reads the partial index of owed rows only.
+END_LEASES_OF_FORMER_SELF = text("""
+    WITH ended AS (
+        UPDATE owed_answers SET claimed_until = now()
+        WHERE state = 'owed' AND claimed_until > now()
+          AND starts_with(holder, :name || ' ') AND holder <> :holder
+        RETURNING consultation_id, source_id
+    ), flagged AS (
+        UPDATE consultations SET flagged = true, next_resume_at = now()
+        WHERE state = 'open' AND (id, source_id) IN (SELECT consultation_id, source_id FROM ended)
+    )
+    SELECT count(*) FROM ended
+""")
+
+# The reviews that a consultation owes, once it is known who answered. Twice is once.
+OWE_REVIEW = text("""
+    INSERT INTO owed_answers
+        (id, source_id, consultation_id, kind, seat, occupancy, about, model_version_id, prompt_id)
+    SELECT :id, c.source_id, c.id, 'review', s.seat, s.occupancy, :about, s.model_version_id,
+           c.review_prompt_id
+    FROM consultations c
+    JOIN seats s ON s.consultation_id = c.id AND s.source_id = c.source_id
+                AND s.seat = :seat AND s.left_because IS NULL
+    WHERE c.id = :consultation_id
+    ON CONFLICT ON CONSTRAINT uq_owed_answers__key DO NOTHING
+""")
+
+# Work that no longer matters (the consultation has ended): nobody is to claim it.
+VOID_REST = text("""
+    UPDATE owed_answers SET state = 'void'
+    WHERE consultation_id = :consultation_id AND state = 'owed'
+""")
+
+
+@dataclass(frozen=True)
+class Look:
+    """One owed answer with what surrounds it; `busy_s` until its lease or its wait ends, 0 if free."""
+
+    id: uuid.UUID
+    source_id: uuid.UUID
+    consultation_id: uuid.UUID
+    kind: str
+    seat: int
+    occupancy: int
+    about: uuid.UUID | None
+    state: str
+    prompt_id: str
+    crashes: int
+    busy_s: float
+    document_id: uuid.UUID
+    seed: int
+    n: int
+    task_kind: str
+    model: str
+    model_version_id: uuid.UUID
+    policy: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A lease won. `raw_id` set: an answer is stored already, so it is read and nobody is called."""
+
+    claim: int
+    tries: int
+    raw_id: uuid.UUID | None
+    repair_of: uuid.UUID | None
+    limited_s: float | None  # seconds since the first of the rate limits in a row
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a call used; None is "not known", never 0."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost_usd: Decimal | None = None
+    status: int | None = None
+
+
+def look(session: Session, owed_id: uuid.UUID) -> Look | None:
+    """The owed answer, or None if there is no such row."""
+    row = session.execute(LOOK, {"id": owed_id}).one_or_none()
+    return Look(**row._mapping) if row else None
+
+
+def claim(
+    session: Session, owed_id: uuid.UUID, *, holder: str, lease_s: float, quarantine: bool
+) -> Claim | None:
+    """Try to claim for `lease_s` seconds; None if it is settled, busy, waiting, or for quarantine only."""
+    below = CRASHES_BEFORE_EXCUSE if quarantine else CRASHES_BEFORE_QUARANTINE
+    row = session.execute(
+        CLAIM, {"id": owed_id, "holder": holder, "lease_s": lease_s, "crashes_below": below}
+    ).one_or_none()
+    return Claim(**row._mapping) if row else None
+
+
+def close_call(
+    session: Session,
+    owed_id: uuid.UUID,
+    claim_number: int,
+    outcome: str,
+    usage: Usage,
+    error_kind: str | None = None,
+) -> None:
+    """Book how a call ended."""
+    session.execute(
+        CLOSE_CALL,
+        {
+            "id": owed_id,
+            "claim": claim_number,
+            "outcome": outcome,
+            "error_kind": error_kind,
+            "status": usage.status,
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "cost_usd": usage.cost_usd,
+        },
+    )
+
+
+def attach_raw(session: Session, owed_id: uuid.UUID, claim_number: int, raw_id: uuid.UUID) -> bool:
+    """Attach a stored raw answer; False if the claim is no longer ours (the answer came late)."""
+    done = session.execute(ATTACH_RAW, {"id": owed_id, "claim": claim_number, "raw_id": raw_id})
+    return _changed(done) == 1
+
+
+def settle(session: Session, owed_id: uuid.UUID, claim_number: int, answer_id: uuid.UUID) -> bool:
+    """Mark as answered; False if the claim is no longer ours."""
+    done = session.execute(SETTLE, {"id": owed_id, "claim": claim_number, "answer_id": answer_id})
+    session.execute(PROGRESS, {"id": owed_id})
+    return _changed(done) == 1
+
+
+def release(
+    session: Session,
+    owed_id: uuid.UUID,
+    claim_number: int,
+    *,
+    reason: str,
+    counted: bool,
+    wait_s: float = 0,
+    limited: bool = False,
+    excuse: bool = False,
+    repair_of: uuid.UUID | None = None,
+) -> None:
+    """End the claim without an answer."""
+    if reason == "malformed":
+        session.execute(MARK_MALFORMED, {"id": owed_id, "claim": claim_number})
+    session.execute(
+        RELEASE,
+        {
+            "id": owed_id,
+            "claim": claim_number,
+            "reason": reason,
+            "counted": int(counted),
+            "wait_s": wait_s,
+            "limited": limited,
+            "excuse": excuse,
+            "repair_of": repair_of,
+        },
+    )
+
+
+def hold_unread(session: Session, owed_id: uuid.UUID, claim_number: int, *, wait_s: float) -> bool:
+    """Keep a stored answer that could not be read for a bug of ours; False if none is stored."""
+    return (
+        _changed(session.execute(HOLD_UNREAD, {"id": owed_id, "claim": claim_number, "wait_s": wait_s})) > 0
+    )
+
+
+def give_back(session: Session, owed_id: uuid.UUID, claim_number: int) -> None:
+    """Give the lease back at shutdown, counting nothing."""
+    session.execute(GIVE_BACK, {"id": owed_id, "claim": claim_number})
+
+
+def excuse(session: Session, owed_id: uuid.UUID, reason: str) -> None:
+    """Excuse a row that nobody holds."""
+    session.execute(EXCUSE, {"id": owed_id, "reason": reason})
+
+
+def end_leases_of_former_self(session: Session, *, name: str, holder: str) -> int:
+    """End what an earlier process of this worker's name still held; how many leases that were."""
+    found: int = session.execute(END_LEASES_OF_FORMER_SELF, {"name": name, "holder": holder}).scalar_one()
+    return found
+
+
+def owe_review(
+    session: Session, review_id: uuid.UUID, consultation_id: uuid.UUID, *, seat: int, about: uuid.UUID
+) -> None:
+    """Owe one review of generation `about` by the occupant of `seat`."""
+    session.execute(
+        OWE_REVIEW,
+        {"id": review_id, "consultation_id": consultation_id, "seat": seat, "about": about},
+    )
+
+
+def void_rest(session: Session, consultation_id: uuid.UUID) -> None:
+    """Void what is still owed for a consultation that has ended."""
+    session.execute(VOID_REST, {"consultation_id": consultation_id})
+
+
+def _changed(result: Any) -> int:
+    return int(result.rowcount)

@@ -1,0 +1,182 @@
+"""What people ask about stored work: counts, results in the order of the input, one consultation in full."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+SUBMISSIONS = text("""
+    SELECT s.id, src.name AS source, s.state, s.purpose, s.priority, s.strategy, s.n, s.records, s.set_aside,
+           s.received_at, s.finished_at,
+           count(c.id) FILTER (WHERE c.state = 'completed') AS completed,
+           count(c.id) FILTER (WHERE c.state = 'needs_review') AS needs_review,
+           count(c.id) FILTER (WHERE c.state = 'failed') AS failed,
+           count(c.id) FILTER (WHERE c.state = 'cancelled') AS cancelled,
+           count(c.id) FILTER (WHERE c.state = 'open') AS open
+    FROM submissions s
+    JOIN sources src ON src.id = s.source_id
+    LEFT JOIN consultations c ON c.submission_id = s.id AND c.source_id = s.source_id
+    WHERE CAST(:id AS uuid) IS NULL OR s.id = :id
+    GROUP BY s.id, s.source_id, src.name
+    ORDER BY s.received_at DESC
+    LIMIT :most
+""")
+
+STAGES = text("""
+    SELECT stage, held, count(*) AS consultations, min(accepted_at) AS oldest
+    FROM consultations
+    WHERE state = 'open' AND (CAST(:id AS uuid) IS NULL OR submission_id = :id)
+    GROUP BY stage, held ORDER BY stage, held
+""")
+
+FAILURES = text("""
+    SELECT state, reason, count(*) AS consultations
+    FROM consultations
+    WHERE state IN ('failed', 'needs_review') AND (CAST(:id AS uuid) IS NULL OR submission_id = :id)
+    GROUP BY state, reason ORDER BY state, reason
+""")
+
+# One row per record of the input, in its order.
+RESULTS = text("""
+    SELECT r.line, r.ordinal, r.state AS record, r.document_id, r.error_code, r.error_path, r.error_reason,
+           c.id AS consultation, c.state, c.reason, c.kind, c.accepted_at, c.ended_at,
+           k.refined, k.majority, k.highest_graded, k.stops, k.minority, k.grade, k.variance, k.agreement,
+           k.confidence, k.rule, k.form,
+           (SELECT bool_or(m.simulated) FROM seats s JOIN model_versions m ON m.id = s.model_version_id
+            WHERE s.consultation_id = c.id) AS simulated,
+           (SELECT o.gold FROM outcomes o WHERE o.consultation_id = c.id AND o.kind = 'gold'
+            ORDER BY o.known_at DESC LIMIT 1) AS gold
+    FROM records r
+    LEFT JOIN consultations c ON c.record_id = r.id AND c.source_id = r.source_id
+    LEFT JOIN consensus k ON k.consultation_id = c.id AND k.source_id = c.source_id
+    WHERE r.submission_id = :id
+    ORDER BY r.ordinal
+""")
+
+# Calls with what makes them worth a look. `dup`: made although a readable answer was stored; `overlap`: while
+# another call for the same owed answer was open.
+CALL_COUNTS = text("""
+    SELECT count(*) FILTER (WHERE x.outcome IS DISTINCT FROM 'unsent') AS calls,
+           count(*) FILTER (WHERE x.outcome = 'lost') AS lost,
+           count(*) FILTER (WHERE x.outcome = 'given_up') AS given_up,
+           count(*) FILTER (WHERE x.outcome = 'failed') AS failed,
+           count(*) FILTER (WHERE x.dup) AS dup,
+           count(*) FILTER (WHERE x.overlap) AS overlap,
+           sum(x.prompt_tokens) AS prompt_tokens, sum(x.completion_tokens) AS completion_tokens,
+           sum(x.cost_usd) AS cost_usd,
+           count(*) FILTER (WHERE x.cost_usd IS NULL AND x.outcome IS DISTINCT FROM 'unsent') AS unpriced
+    FROM (
+        SELECT m.*,
+               EXISTS (SELECT FROM model_calls e
+                       WHERE e.owed_answer_id = m.owed_answer_id AND e.claim < m.claim
+                         AND e.outcome = 'answered' AND e.error_kind IS NULL) AS dup,
+               EXISTS (SELECT FROM model_calls e
+                       WHERE e.owed_answer_id = m.owed_answer_id AND e.claim < m.claim
+                         AND e.outcome IN ('answered', 'late', 'failed')
+                         AND e.ended_at > m.started_at) AS overlap
+        FROM model_calls m
+        JOIN owed_answers o ON o.id = m.owed_answer_id AND o.source_id = m.source_id
+        JOIN consultations c ON c.id = o.consultation_id AND c.source_id = o.source_id
+        WHERE CAST(:id AS uuid) IS NULL OR c.submission_id = :id
+    ) x
+""")
+
+CONSULTATION = text("""
+    SELECT c.*, k.form, k.grade, k.variance, k.agreement, k.confidence, k.rule, k.highest_graded, k.majority,
+           k.refined, k.stops, k.minority, k.support, k.detail, n.number AS memory_number
+    FROM consultations c
+    LEFT JOIN consensus k ON k.consultation_id = c.id AND k.source_id = c.source_id
+    JOIN snapshots n ON n.id = c.reviewers_snapshot_id
+    WHERE c.id = :id
+""")
+
+SEATS = text("""
+    SELECT s.seat, s.occupancy, s.left_because, m.name, coalesce(v.returned, m.returned) AS returned,
+           m.family, m.location, m.simulated,
+           o.state, o.reason, o.tries, o.crashes, g.id AS generation, g.document_id, g.decision, g.starts,
+           g.stops, g.latency_s
+    FROM seats s
+    JOIN model_versions m ON m.id = s.model_version_id
+    JOIN owed_answers o ON o.consultation_id = s.consultation_id AND o.kind = 'generation'
+                       AND o.seat = s.seat AND o.occupancy = s.occupancy
+    LEFT JOIN generations g ON g.owed_answer_id = o.id
+    LEFT JOIN model_versions v ON v.id = g.model_version_id
+    WHERE s.consultation_id = :id
+    ORDER BY s.seat, s.occupancy
+""")
+
+REVIEWS = text("""
+    SELECT r.seat AS reviewer, g.seat AS author, r.grade, r.label, r.position, r.scrubbed, r.document_id,
+           r.latency_s
+    FROM reviews r JOIN generations g ON g.id = r.generation_id
+    WHERE r.consultation_id = :id
+    ORDER BY r.seat, r.position
+""")
+
+CALLS = text("""
+    SELECT o.kind, o.seat, g.seat AS about_seat, m.claim, v.name AS model, m.started_at,
+           extract(epoch FROM m.ended_at - m.started_at)::float AS seconds, m.outcome, m.error_kind, m.status,
+           m.prompt_tokens, m.completion_tokens, m.cost_usd
+    FROM model_calls m
+    JOIN owed_answers o ON o.id = m.owed_answer_id AND o.source_id = m.source_id
+    JOIN model_versions v ON v.id = m.model_version_id
+    LEFT JOIN generations g ON g.id = o.about
+    WHERE o.consultation_id = :id
+    ORDER BY m.started_at, m.owed_answer_id
+""")
+
+
+def _rows(session: Session, statement: Any, **values: Any) -> Sequence[dict[str, Any]]:
+    return [dict(row._mapping) for row in session.execute(statement, values)]
+
+
+def submissions(
+    session: Session, submission_id: uuid.UUID | None = None, most: int = 20
+) -> Sequence[dict[str, Any]]:
+    """Submissions with their counts by state, newest first."""
+    return _rows(session, SUBMISSIONS, id=submission_id, most=most)
+
+
+def stages(session: Session, submission_id: uuid.UUID | None = None) -> Sequence[dict[str, Any]]:
+    """Open consultations by stage and by what holds them."""
+    return _rows(session, STAGES, id=submission_id)
+
+
+def failures(session: Session, submission_id: uuid.UUID | None = None) -> Sequence[dict[str, Any]]:
+    """Ended consultations that need a person, by reason."""
+    return _rows(session, FAILURES, id=submission_id)
+
+
+def results(session: Session, submission_id: uuid.UUID) -> Sequence[dict[str, Any]]:
+    """One row per record, in the order of the input."""
+    return _rows(session, RESULTS, id=submission_id)
+
+
+def call_counts(session: Session, submission_id: uuid.UUID | None = None) -> dict[str, Any]:
+    """How many calls were made, and how many of them were lost, failed, doubled or not priced."""
+    return _rows(session, CALL_COUNTS, id=submission_id)[0]
+
+
+def consultation(session: Session, consultation_id: uuid.UUID) -> dict[str, Any] | None:
+    """One consultation with its consensus, or None."""
+    found = _rows(session, CONSULTATION, id=consultation_id)
+    return found[0] if found else None
+
+
+def seats(session: Session, consultation_id: uuid.UUID) -> Sequence[dict[str, Any]]:
+    """Who sat, and what each answered."""
+    return _rows(session, SEATS, id=consultation_id)
+
+
+def reviews(session: Session, consultation_id: uuid.UUID) -> Sequence[dict[str, Any]]:
+    """Every grade, with what the reviewer was shown."""
+    return _rows(session, REVIEWS, id=consultation_id)
+
+
+def calls(session: Session, consultation_id: uuid.UUID) -> Sequence[dict[str, Any]]:
+    """Every call to a model, in time's order."""
+    return _rows(session, CALLS, id=consultation_id)

@@ -1,0 +1,41 @@
+"""The command line: one file a command group."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from producers.cli import consensus, demo, models, results, show, sources, status, submit, up
+from producers.cli.common import err
+from shared.errors import ConsiliumError
+
+app = typer.Typer(
+    name="consilium",
+    help="A council of language models over one patient. Supports clinicians' review; no medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a traceback with locals would show clinical text
+)
+app.command("up")(up.up)
+app.command("submit")(submit.submit)
+app.command("status")(status.status)
+app.command("results")(results.results)
+app.command("show")(show.show)
+app.command("consensus")(consensus.consensus)
+app.command("demo")(demo.demo)
+app.add_typer(sources.app, name="sources")
+app.add_typer(models.app, name="models")
+
+
+def main() -> None:
+    """Run a command; an error on purpose is one sentence on stderr and its exit code."""
+    try:
+        app()
+    except ConsiliumError as error:
+        err.print(f"consilium: {error}", style="red", markup=False, highlight=False)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

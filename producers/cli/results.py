@@ -1,0 +1,92 @@
+"""`consilium results`: one line per record of the input, in its order."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy.orm import Session
+
+from db.queries import reports
+from db.queries.documents import Vault
+from producers.cli.common import Format, NotFound, database, emit, out, table, vault
+from shared.errors import ErasedError
+from shared.measures import right
+from shared.schemas import Gold
+
+
+def results(
+    submission: Annotated[uuid.UUID, typer.Argument(help="See `consilium status`.")],
+    format_: Annotated[Format, typer.Option("--format")] = Format.table,
+) -> None:
+    """Recommendations, what a person must look at and why, and the records that were set aside."""
+    with database() as session:
+        if not reports.submissions(session, submission):
+            raise NotFound(f"no submission {submission}: see `consilium status`")
+        rows = rows_of(session, vault(), submission)
+    if format_ is not Format.table:
+        emit(rows, format_)
+        return
+    out.print(table([_short(row) for row in rows]))
+    if any(row["simulated"] for row in rows):
+        out.print("(simulated) = answered by simulated models", style="dim")
+
+
+def rows_of(session: Session, vault_: Vault, submission: uuid.UUID) -> Sequence[dict[str, Any]]:
+    """The results as programs get them."""
+    return [_row(session, vault_, row) for row in reports.results(session, submission)]
+
+
+def _row(session: Session, vault_: Vault, row: dict[str, Any]) -> dict[str, Any]:
+    gold = row["gold"]
+    known = row["refined"] is not None
+    return {
+        "line": row["line"],
+        "id": _own_id(session, vault_, row),
+        "state": row["state"] or row["record"],
+        "reason": row["rule"] or row["reason"] or row["error_reason"],
+        "error_path": row["error_path"],
+        "kind": row["kind"],
+        "recommendation": row["refined"],
+        "stop": row["stops"],
+        "minority": row["minority"],
+        "grade": row["grade"],
+        "variance": row["variance"],
+        "agreement": row["agreement"],
+        "confidence": row["confidence"],
+        "right": right(row["refined"], Gold.model_validate(gold)) if known and gold else None,
+        "simulated": row["simulated"],
+        "consultation": row["consultation"] and str(row["consultation"]),
+    }
+
+
+def _own_id(session: Session, vault_: Vault, row: dict[str, Any]) -> str | None:
+    """The source's own id, from the sealed record; None once erased or where the record has none."""
+    if row["record"] != "accepted":
+        return None
+    try:
+        found: str = json.loads(vault_.open(session, row["document_id"]))["id"]
+    except ErasedError:
+        return None
+    return found
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    mark = " (simulated)" if row["simulated"] else ""
+    return {
+        "line": row["line"],
+        "id": row["id"],
+        "state": row["state"],
+        "recommendation": (", ".join(row["recommendation"]) or "no medication") + mark
+        if row["recommendation"] is not None
+        else None,
+        "stop": ", ".join(row["stop"] or ()) or None,
+        "grade": row["grade"],
+        "agreement": row["agreement"],
+        "confidence": row["confidence"],
+        "why": row["reason"],
+        "consultation": row["consultation"],
+    }

@@ -1,0 +1,65 @@
+"""`consilium status`: how far everything is, from PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Annotated
+
+import typer
+
+from db.queries import reports
+from producers.cli.common import Format, NotFound, database, emit, out, table
+
+COUNTS = ("completed", "needs_review", "failed", "cancelled", "open")
+
+
+def status(
+    submission: Annotated[
+        uuid.UUID | None, typer.Argument(help="One submission; none: the newest 20.")
+    ] = None,
+    format_: Annotated[Format, typer.Option("--format")] = Format.table,
+) -> None:
+    """Counts by state, what is open and why, what failed and why. The counts add up."""
+    with database() as session:
+        found = reports.submissions(session, submission)
+        stages = reports.stages(session, submission)
+        failures = reports.failures(session, submission)
+        calls = reports.call_counts(session, submission)
+    if submission is not None and not found:
+        raise NotFound(f"no submission {submission}: see `consilium status`")
+    if format_ is Format.json:
+        shown = {"submissions": found, "open": stages, "ended": failures, "calls": calls}
+        print(json.dumps(shown, default=str, indent=2))
+        return
+    rows = [
+        {
+            "submission": row["id"],
+            "source": row["source"],
+            "state": row["state"],
+            "purpose": row["purpose"],
+            "strategy": f"{row['strategy']} {row['n']}",
+            "records": row["records"],
+            "set_aside": row["set_aside"],
+            **{name: row[name] for name in COUNTS},
+        }
+        for row in found
+    ]
+    if not rows:
+        out.print("nothing submitted yet: consilium submit examples/vignettes.ndjson --wait")
+        return
+    if format_ is not Format.table:
+        emit(rows, format_)
+        return
+    out.print(table(rows))
+    if stages:
+        out.print(table(stages, title="\nopen"))
+    if failures:
+        out.print(table(failures, title="\nfor a person"))
+    cost = "unknown" if calls["cost_usd"] is None else f"{calls['cost_usd']:.4f} USD"
+    out.print(
+        f"\ncalls {calls['calls']} · lost with their worker {calls['lost']} · given up {calls['given_up']} · "
+        f"failed {calls['failed']} · paid twice {calls['dup'] + calls['overlap']} · cost {cost}"
+        f" ({calls['unpriced']} calls not priced)",
+        highlight=False,
+    )

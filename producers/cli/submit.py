@@ -1,0 +1,203 @@
+"""`consilium submit`: a batch of vignettes in; stored before it is acknowledged."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import secrets
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Annotated
+
+import psycopg
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from sqlalchemy.exc import IntegrityError
+
+from db.queries import reports
+from db.queries.events import CHANNEL
+from producers.cli.common import EXIT_SET_ASIDE, Format, database, emit, err, out, registry, vault
+from producers.intake import Order, Receipt, StrictBatch, accept
+from producers.nudge import nudge
+from producers.readers.ndjson import Read, read_ndjson
+from shared.errors import RecordError, SettingsError
+from shared.schemas import PRIORITIES, PURPOSES
+from shared.settings import get_settings
+
+SHOWN_ERRORS = 20
+
+
+@dataclass(frozen=True)
+class _Input:
+    name: str
+    stream: IO[bytes]
+
+
+def submit(
+    files: Annotated[list[str], typer.Argument(help="NDJSON files, or - for standard input.")],
+    source: Annotated[str, typer.Option(help="Who sends; see `consilium sources list`.")] = "local",
+    strategy: Annotated[str, typer.Option(help="RANDOM, LOCAL, REMOTE or FIXED.")] = "RANDOM",
+    n: Annotated[int, typer.Option(min=2, max=12, help="Models in the ensemble.")] = 3,
+    models: Annotated[str, typer.Option(help="For FIXED: the models' names, with commas.")] = "",
+    priority: Annotated[str, typer.Option(help="urgent, routine or background.")] = "routine",
+    purpose: Annotated[str, typer.Option(help="care, evaluation, training or demo.")] = "care",
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="The same key and content is accepted once.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the draws; default: random.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="One bad record rejects the batch.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until all have ended.")] = False,
+    format_: Annotated[Format, typer.Option("--format")] = Format.table,
+) -> None:
+    """Submit vignettes. Exit codes: 6 some were set aside; 3 --strict and one was bad; 7 no database."""
+    _one_of("--priority", priority, PRIORITIES)
+    _one_of("--purpose", purpose, PURPOSES)
+    order = Order(
+        source=source,
+        strategy=strategy.upper(),
+        n=n,
+        models=tuple(m.strip() for m in models.split(",") if m.strip()),
+        priority=priority,
+        purpose=purpose,
+        seed=secrets.randbits(62) if seed is None else seed,
+        idempotency_key=idempotency_key,
+        strict=strict,
+    )
+    with ExitStack() as stack:
+        inputs = [_open(stack, name) for name in files]
+        names: list[str] = []  # of the file of each record, in order: only for what is printed here
+        try:
+            with database() as session:
+                receipt = accept(
+                    session,
+                    _records(inputs, names),
+                    order,
+                    body_digest=_digest(inputs),
+                    settings=get_settings(),
+                    registry=registry(),
+                    vault=vault(),
+                )
+        except StrictBatch as refused:
+            _print_errors(refused.set_aside)
+            raise
+        except IntegrityError:
+            raise SettingsError(
+                "the same ids or the same idempotency key are being submitted at this moment: nothing was "
+                "stored; submit again"
+            ) from None
+    nudged = nudge(get_settings())
+    _report(receipt, nudged, format_)
+    if wait:
+        wait_for(receipt.submission_id, receipt.accepted)
+        if format_ is Format.table:
+            with database() as session:
+                row = reports.submissions(session, receipt.submission_id)[0]
+            states = ("completed", "needs_review", "failed", "cancelled")
+            out.print(" · ".join(f"{row[s]} {s.replace('_', ' ')}" for s in states))
+    if receipt.errors:
+        raise typer.Exit(EXIT_SET_ASIDE)
+
+
+def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise SettingsError(f"{option} is one of {', '.join(known)}")
+
+
+def _open(stack: ExitStack, name: str) -> _Input:
+    if name == "-":
+        # read whole: a second pass needs it, and clinical text does not go into a temporary file
+        return _Input("standard input", io.BytesIO(sys.stdin.buffer.read()))
+    try:
+        return _Input(name, stack.enter_context(Path(name).open("rb")))
+    except OSError as error:
+        raise SettingsError(f"{name} cannot be read: {error.strerror}") from None
+
+
+def _digest(inputs: list[_Input]) -> str:
+    digest = hashlib.sha256()
+    for each in inputs:
+        while block := each.stream.read(1 << 20):
+            digest.update(block)
+        each.stream.seek(0)
+    return digest.hexdigest()
+
+
+def _records(inputs: list[_Input], names: list[str]) -> Iterator[Read]:
+    for each in inputs:
+        for read in read_ndjson(each.stream):
+            names.append(each.name)
+            yield read
+
+
+def _print_errors(errors: list[RecordError]) -> None:
+    for error in itertools.islice(errors, SHOWN_ERRORS):
+        field = f", field {error.path}" if error.path else ""
+        err.print(f"line {error.line}{field}: {error.reason}", style="yellow", markup=False, highlight=False)
+    if len(errors) > SHOWN_ERRORS:
+        err.print(f"… and {len(errors) - SHOWN_ERRORS} more", style="yellow")
+
+
+def _report(receipt: Receipt, nudged: bool, format_: Format) -> None:
+    if format_ is not Format.table:
+        row = {
+            "submission": str(receipt.submission_id),
+            "accepted": receipt.accepted,
+            "set_aside": len(receipt.errors),
+            "repeated": receipt.repeated,
+            "errors": [
+                {"line": e.line, "code": e.code, "path": e.path, "reason": e.reason} for e in receipt.errors
+            ],
+        }
+        emit([row], format_)
+        return
+    _print_errors(receipt.errors)
+    again = " (accepted before under this key; nothing was added)" if receipt.repeated else ""
+    out.print(
+        f"submission {receipt.submission_id}: {receipt.accepted + len(receipt.errors)} records, "
+        f"{receipt.accepted} accepted, {len(receipt.errors)} set aside{again}",
+        highlight=False,
+    )
+    if not nudged:
+        err.print("the broker is away: all is stored, and work begins when it is back", style="yellow")
+    out.print(
+        f"next: consilium status {receipt.submission_id}\n      consilium results {receipt.submission_id}",
+        style="dim",
+        highlight=False,
+    )
+
+
+def wait_for(submission_id: uuid.UUID, total: int) -> None:
+    """Wait until a submission has finished: events are awaited, and the counts asked now and then."""
+    url = get_settings().require_database()
+    with (
+        psycopg.connect(url, autocommit=True) as listening,
+        Progress(
+            TextColumn("ended"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=err,
+            disable=not err.is_terminal,
+        ) as progress,
+    ):
+        listening.execute(f"LISTEN {CHANNEL}")
+        bar = progress.add_task("", total=total)
+        said_at = time.monotonic()
+        while True:
+            with database() as session:
+                row = reports.submissions(session, submission_id)[0]
+            ended = total - int(row["open"])
+            progress.update(bar, completed=ended)
+            if row["state"] == "finished":
+                return
+            if not err.is_terminal and time.monotonic() - said_at > 15:
+                said_at = time.monotonic()
+                err.print(f"{ended} of {total} ended")
+            for _event in listening.notifies(timeout=2, stop_after=1):
+                pass

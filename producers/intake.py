@@ -1,0 +1,417 @@
+"""Accepting a batch: everything that is needed later is committed before anything is acknowledged.
+
+One transaction a batch: stored whole or not at all. For each accepted record: its data key, the sealed
+vignette, the consultation with its drawn ensemble, the seats, and the answers they owe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.orm import Session
+
+from db.ids import new_id
+from db.queries import model_versions, snapshots
+from db.queries.documents import Vault
+from db.tables import (
+    ClinicalDocument,
+    Consultation,
+    DataKey,
+    Outcome,
+    OwedAnswer,
+    Prompt,
+    Record,
+    Seat,
+    Source,
+    Submission,
+)
+from producers.readers.ndjson import Read
+from shared import prompts
+from shared.errors import ConsiliumError, RecordError, SettingsError
+from shared.measures import DEFINITION
+from shared.policy import Policy
+from shared.registry import Registry, candidate, stall_s
+from shared.schemas import PRIORITIES, Vignette
+from shared.selection import Draw, draw
+from shared.settings import Settings
+
+CHUNK = 500
+"""Records a round trip."""
+
+
+class StrictBatch(ConsiliumError):
+    """`strict` was asked for and at least one record is bad: nothing was stored."""
+
+    exit_code = 3
+
+    def __init__(self, set_aside: list[RecordError]) -> None:
+        super().__init__(f"{len(set_aside)} bad records, and the whole batch was to be right: nothing stored")
+        self.set_aside = set_aside
+
+
+class IdempotencyConflict(ConsiliumError):
+    """The key was used before, with another body."""
+
+    exit_code = 4
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a batch is to be worked on."""
+
+    source: str = "local"
+    strategy: str = "RANDOM"
+    n: int = 3
+    models: tuple[str, ...] = ()  # for FIXED
+    priority: str = "routine"
+    purpose: str = "care"
+    seed: int = 0
+    idempotency_key: str | None = None
+    strict: bool = False
+
+
+@dataclass
+class Receipt:
+    """What became of a batch."""
+
+    submission_id: uuid.UUID
+    accepted: int = 0
+    errors: list[RecordError] = field(default_factory=list)
+    repeated: bool = False  # the same key and body had been accepted before
+
+
+def accept(
+    session: Session,
+    records: Iterable[Read],
+    order: Order,
+    *,
+    body_digest: str,
+    settings: Settings,
+    registry: Registry,
+    vault: Vault,
+) -> Receipt:
+    """Store a batch in the session's transaction.
+
+    Raises `SettingsError` (unknown source), `NotEnoughModels` (the source's policy leaves too few),
+    `StrictBatch`, `IdempotencyConflict`. A record that cannot be accepted is set aside with its reason, and
+    the rest goes on.
+    """
+    source = session.execute(select(Source).where(Source.name == order.source)).scalar_one_or_none()
+    if source is None:
+        raise SettingsError(f"no source named {order.source!r}: add it with `consilium sources add`")
+    if order.purpose in ("evaluation", "training", "demo"):
+        order = replace(order, priority="background")
+    body = vault.site_key.digest("body", body_digest)
+    if order.idempotency_key is not None:
+        known = _known(session, source.id, vault, order.idempotency_key, body)
+        if known is not None:
+            return known
+    batch = _Batch(session, source, order, settings, registry, vault)
+    receipt = Receipt(batch.submission_id)
+    batch.open(body)
+    reads = iter(records)
+    while chunk := list(itertools.islice(reads, CHUNK)):
+        batch.add(chunk, receipt)
+    if order.strict and receipt.errors:
+        raise StrictBatch(receipt.errors)
+    batch.close(receipt)
+    return receipt
+
+
+def _known(session: Session, source_id: uuid.UUID, vault: Vault, key: str, body: bytes) -> Receipt | None:
+    digest = vault.site_key.digest("idempotency", key)
+    found = session.execute(
+        select(Submission).where(Submission.source_id == source_id, Submission.idempotency_digest == digest)
+    ).scalar_one_or_none()
+    if found is None:
+        return None
+    if found.body_digest != body:
+        raise IdempotencyConflict(
+            "this idempotency key was used before for another body: send new content under a new key"
+        )
+    return Receipt(found.id, accepted=found.records - found.set_aside, repeated=True)
+
+
+class _Batch:
+    """One submission while it is stored."""
+
+    def __init__(
+        self,
+        session: Session,
+        source: Source,
+        order: Order,
+        settings: Settings,
+        registry: Registry,
+        vault: Vault,
+    ) -> None:
+        self.session = session
+        self.source_id = source.id
+        self.order = order
+        self.settings = settings
+        self.registry = registry
+        self.vault = vault
+        self.submission_id = new_id()
+        self._policy = Policy.model_validate(source.policy)
+        self._candidates = [c for m in registry.values() if self._policy.allows(c := candidate(m))]
+        self._ordinals = itertools.count()
+        self._ids: set[bytes] = set()
+        self._draw(seed=order.seed)  # too few models is an error of the batch, before anything is read
+
+    def open(self, body_digest: bytes) -> None:
+        """The submission's row, and what every consultation of it fixes."""
+        order = self.order
+        self.session.execute(
+            insert(Submission).values(
+                id=self.submission_id,
+                source_id=self.source_id,
+                state="receiving",
+                idempotency_digest=order.idempotency_key
+                and self.vault.site_key.digest("idempotency", order.idempotency_key),
+                body_digest=body_digest,
+                priority=order.priority,
+                purpose=order.purpose,
+                strategy=order.strategy,
+                n=order.n,
+                models=list(order.models),
+                seed=order.seed,
+            )
+        )
+        self._fixed = {
+            "purpose": order.purpose,
+            "priority": PRIORITIES.index(order.priority),
+            "protocol": "review",
+            "strategy": order.strategy,
+            "n": order.n,
+            "explored": False,
+            "generate_prompt_id": self._prompt(prompts.GENERATE),
+            "review_prompt_id": self._prompt(prompts.REVIEW),
+            "settings_digest": self.settings.digest(),
+            "reviewers_snapshot_id": snapshots.latest(self.session, "reviewers").id,
+        }
+        self._versions: dict[str, uuid.UUID] = {}
+
+    def add(self, chunk: list[Read], receipt: Receipt) -> None:
+        """Store some records; what cannot be accepted is set aside."""
+        sent_before = self._sent_before(chunk)
+        rows: dict[type, list[dict[str, Any]]] = {
+            t: [] for t in (DataKey, ClinicalDocument, Record, Consultation, Seat, OwedAnswer, Outcome)
+        }
+        for read in chunk:
+            ordinal = next(self._ordinals)
+            error = read.error
+            digest = self._own_id(read.vignette)
+            if digest is not None and (digest in sent_before or digest in self._ids):
+                error = RecordError(
+                    "duplicate_id",
+                    "this source has sent that id before: a new vignette needs an id of its own",
+                    path="id",
+                    line=read.line,
+                )
+            if error is not None or read.vignette is None:
+                assert error is not None
+                receipt.errors.append(error)
+                stored = self._set_aside(read, ordinal, error)
+                for table, values in stored:
+                    rows[table].append(values)
+                continue
+            if digest is not None:
+                self._ids.add(digest)
+            receipt.accepted += 1
+            for table, values in self._rows(read, read.vignette, ordinal, digest):
+                rows[table].append(values)
+        self._store(rows)
+
+    def _store(self, rows: dict[type, list[dict[str, Any]]]) -> None:
+        for table, values in rows.items():
+            if not values:
+                continue
+            if table is ClinicalDocument:
+                self.vault.store(self.session, values)
+            elif table is Consultation:
+                self.session.execute(insert(table).values(deadline_at=self._deadline()), values)
+            else:
+                self.session.execute(insert(table), values)
+
+    def close(self, receipt: Receipt) -> None:
+        """All is stored: from the commit on it may be dispatched."""
+        self.session.execute(
+            update(Submission)
+            .where(Submission.id == self.submission_id)
+            .values(
+                state="open", records=receipt.accepted + len(receipt.errors), set_aside=len(receipt.errors)
+            )
+        )
+
+    def _rows(
+        self, read: Read, vignette: Vignette, ordinal: int, digest: bytes | None
+    ) -> Iterator[tuple[type, dict[str, Any]]]:
+        of_source = {"source_id": self.source_id}
+        record_id, consultation_id = new_id(), new_id()
+        key, key_row = self.vault.new_key(self.source_id)
+        yield DataKey, key_row
+        text = vignette.model_dump_json(exclude={"gold"}, exclude_none=True)
+        document = self.vault.sealed(key, "vignette", text, **of_source, consultation_id=consultation_id)
+        yield ClinicalDocument, document
+        yield (
+            Record,
+            {
+                "id": record_id,
+                **of_source,
+                "submission_id": self.submission_id,
+                "ordinal": ordinal,
+                "line": read.line,
+                "state": "accepted",
+                "own_id_digest": digest,
+                "document_id": document["id"],
+            },
+        )
+        seed = _derive(self.order.seed, ordinal)
+        drawn = self._draw(seed)
+        models = [self.registry[name] for name in drawn.models]
+        yield (
+            Consultation,
+            {
+                "id": consultation_id,
+                **of_source,
+                "submission_id": self.submission_id,
+                "record_id": record_id,
+                "document_id": document["id"],
+                "vignette_digest": self.vault.site_key.digest("vignette", vignette.vignette),
+                "kind": vignette.kind,
+                "seed": seed,
+                "draw_probability": drawn.probability,
+                "allowed": list(drawn.allowed),
+                "stall_s": stall_s(models, self.settings),
+                **self._fixed,
+            },
+        )
+        for seat, model in enumerate(models):
+            held_by = {
+                **of_source,
+                "consultation_id": consultation_id,
+                "seat": seat,
+                "model_version_id": self._version(model.name),
+            }
+            yield Seat, held_by
+            yield (
+                OwedAnswer,
+                {
+                    "id": new_id(),
+                    **held_by,
+                    "kind": "generation",
+                    "prompt_id": self._fixed["generate_prompt_id"],
+                },
+            )
+        if vignette.gold is not None:
+            yield (
+                Outcome,
+                {
+                    "id": new_id(),
+                    **of_source,
+                    "consultation_id": consultation_id,
+                    "kind": "gold",
+                    "definition": DEFINITION,
+                    "gold": vignette.gold.model_dump(),
+                },
+            )
+
+    def _set_aside(
+        self, read: Read, ordinal: int, error: RecordError
+    ) -> Iterator[tuple[type, dict[str, Any]]]:
+        key, key_row = self.vault.new_key(self.source_id)
+        yield DataKey, key_row
+        text = read.text or (read.vignette.model_dump_json() if read.vignette else "")
+        document = self.vault.sealed(key, "set_aside", text, source_id=self.source_id)
+        yield ClinicalDocument, document
+        yield (
+            Record,
+            {
+                "id": new_id(),
+                "source_id": self.source_id,
+                "submission_id": self.submission_id,
+                "ordinal": ordinal,
+                "line": read.line,
+                "state": "set_aside",
+                "document_id": document["id"],
+                "error_code": error.code,
+                "error_path": error.path[:200],
+                "error_reason": error.reason[:300],
+            },
+        )
+
+    def _own_id(self, vignette: Vignette | None) -> bytes | None:
+        """Keyed digest of the source's own id. Only care refuses a second time: an evaluation may repeat."""
+        if vignette is None or self.order.purpose != "care":
+            return None
+        return self.vault.site_key.digest("own id", str(self.source_id), vignette.id)
+
+    def _sent_before(self, chunk: list[Read]) -> set[bytes]:
+        digests = [d for read in chunk if (d := self._own_id(read.vignette)) is not None]
+        found = self.session.execute(
+            select(Record.own_id_digest).where(
+                Record.source_id == self.source_id, Record.own_id_digest.in_(digests)
+            )
+        )
+        return {bytes(d) for d in found.scalars() if d is not None}
+
+    def _draw(self, seed: int) -> Draw:
+        return draw(self.order.strategy, self.order.n, self._candidates, seed=seed, fixed=self.order.models)
+
+    def _version(self, name: str) -> uuid.UUID:
+        """The version that a seat is given to: the newest known, else one that no answer has named yet."""
+        if name not in self._versions:
+            model = self.registry[name]
+            asked = {
+                "provider": model.provider,
+                "name": name,
+                "parameters_digest": model.parameters_digest,
+            }
+            self._versions[name] = model_versions.current_version(
+                self.session, **asked
+            ) or model_versions.ensure_version(
+                self.session,
+                **asked,
+                returned=None,
+                family=model.family,
+                location=model.location,
+                simulated=model.simulated,
+            )
+        return self._versions[name]
+
+    def _prompt(self, prompt: prompts.Prompt) -> str:
+        if self.session.get(Prompt, prompt.id) is None:
+            self.session.add(
+                Prompt(
+                    id=prompt.id,
+                    kind=prompt.kind,
+                    name=prompt.name,
+                    template=prompt.template,
+                    output_schema=prompt.schema,
+                )
+            )
+            self.session.flush()
+        return prompt.id
+
+    def _deadline(self) -> Any:
+        if self.order.purpose != "care":
+            return None
+        seconds = (
+            self.settings.deadline_urgent_s
+            if self.order.priority == "urgent"
+            else self.settings.deadline_routine_s
+        )
+        return func.now() + timedelta(seconds=seconds)
+
+
+def _derive(seed: int, ordinal: int) -> int:
+    """The seed of one consultation: 63 bits from the batch's seed and the record's place in it."""
+    digest = hashlib.sha256(json.dumps([seed, ordinal]).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

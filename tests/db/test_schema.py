@@ -1,0 +1,119 @@
+"""The schema: up, down, nothing forgotten, names by the rule, and what the database itself forbids."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+import psycopg
+import pytest
+from sqlalchemy import inspect
+
+from db import migrate
+from db.engine import engine_for
+from db.tables import Base
+
+BELONG_TO_A_SOURCE = {
+    "clinical_documents",
+    "consensus",
+    "consultations",
+    "data_keys",
+    "generations",
+    "interactions",
+    "model_calls",
+    "outbox_events",
+    "outcomes",
+    "owed_answers",
+    "records",
+    "reviews",
+    "seats",
+    "submissions",
+}
+
+
+def test_up_down_up_leaves_nothing_and_brings_all(empty_database_url: str) -> None:
+    """Migrating down removes everything that migrating up has made, and up again works."""
+    migrate.upgrade(empty_database_url)
+    tables = set(inspect(engine_for(empty_database_url)).get_table_names())
+    assert tables == {*Base.metadata.tables, "alembic_version"}
+    migrate.downgrade(empty_database_url)
+    with psycopg.connect(empty_database_url) as connection:
+        left = connection.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
+            "UNION SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+        ).fetchall()
+    assert {name for (name,) in left} <= {"alembic_version", "alembic_version_pkc"}
+    migrate.upgrade(empty_database_url)
+
+
+def test_declared_and_migrated_schema_are_the_same(database_url: str) -> None:
+    """`alembic check` finds nothing to do."""
+    migrate.check(database_url)
+
+
+def test_names_follow_the_rule(database_url: str) -> None:
+    """Every constraint and index has a name by the naming rule, short enough for PostgreSQL."""
+    with psycopg.connect(database_url) as connection:
+        names = [
+            name
+            for (name,) in connection.execute(
+                "SELECT conname FROM pg_constraint c WHERE connamespace = 'public'::regnamespace "
+                "AND contype <> 'n' "
+                "UNION SELECT indexname FROM pg_indexes WHERE schemaname = 'public'"
+            )
+            if not name.startswith("alembic")
+        ]
+    assert len(names) > 60
+    assert [n for n in names if not re.fullmatch(r"(pk|uq|ck|fk|ix)_[a-z0-9_]+", n) or len(n) > 63] == []
+
+
+def test_whatever_belongs_to_a_source_says_so(database_url: str) -> None:
+    """`source_id` is NOT NULL in each such table, and references between them carry it."""
+    inspector = inspect(engine_for(database_url))
+    for table in BELONG_TO_A_SOURCE:
+        column = next(c for c in inspector.get_columns(table) if c["name"] == "source_id")
+        assert not column["nullable"], table
+        for key in inspector.get_foreign_keys(table):
+            if key["referred_table"] in BELONG_TO_A_SOURCE:
+                assert "source_id" in key["constrained_columns"], (table, key["name"])
+
+
+def test_clinical_text_can_only_lie_in_one_table() -> None:
+    """Outside `clinical_documents` no column holds long free text: only codes, slugs, digests, references."""
+    long_text = {
+        f"{table.name}.{column.name}"
+        for table in Base.metadata.tables.values()
+        for column in table.columns
+        if str(column.type) in ("TEXT", "VARCHAR")
+    }
+    assert long_text == {"prompts.template"}  # ours, not a patient's
+
+
+@pytest.mark.parametrize("table", ["audit", "outcomes", "snapshots"])
+def test_append_only_tables_refuse_change(database_url: str, table: str) -> None:
+    """UPDATE, DELETE and TRUNCATE of history are refused by the database."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for statement in (f"DELETE FROM {table}", f"TRUNCATE {table} CASCADE"):
+            with pytest.raises(psycopg.errors.RestrictViolation, match="append-only"):
+                connection.execute(statement)
+
+
+def test_erasing_a_key_keeps_references(database_url: str) -> None:
+    """Deleting a data key row leaves the document and whatever refers to it, without a key."""
+    key, document = uuid.uuid4(), uuid.uuid4()
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        (source,) = connection.execute("SELECT id FROM sources").fetchone() or ()
+        connection.execute(
+            "INSERT INTO data_keys (id, source_id, site_key_id, wrapped) VALUES (%s, %s, 'k', '')",
+            (key, source),
+        )
+        connection.execute(
+            "INSERT INTO clinical_documents (id, source_id, kind, key_id, ciphertext) "
+            "VALUES (%s, %s, 'vignette', %s, '')",
+            (document, source, key),
+        )
+        connection.execute("DELETE FROM data_keys WHERE id = %s", (key,))
+        found = connection.execute(
+            "SELECT key_id, source_id FROM clinical_documents WHERE id = %s", (document,)
+        ).fetchone()
+    assert found == (None, source)

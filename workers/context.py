@@ -1,0 +1,52 @@
+"""What a worker process holds all its life: settings, registry, vault, its name, and whether it stops."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from sqlalchemy.orm import Session
+
+from db.engine import transaction
+from db.queries.documents import Vault
+from shared.errors import SettingsError
+from shared.registry import Registry, load_registry
+from shared.sealing import SiteKey
+from shared.settings import Settings, get_settings
+
+
+@dataclass
+class Context:
+    """One process's context. `name` is Celery's node name; `boot_id` tells it from its former self."""
+
+    settings: Settings
+    registry: Registry
+    vault: Vault
+    name: str = "unnamed"
+    boot_id: uuid.UUID = field(default_factory=uuid.uuid4)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def holder(self) -> str:
+        """How a claim names this process."""
+        return f"{self.name} {self.boot_id}"
+
+    def transaction(self) -> AbstractContextManager[Session]:
+        """A short transaction on the pool of this process."""
+        return transaction(self.settings.require_database())
+
+
+@lru_cache(maxsize=1)
+def get_context() -> Context:
+    """The context of this process. Raises `SettingsError` if something needed is not set."""
+    settings = get_settings()
+    if settings.site_key is None:
+        raise SettingsError("CONSILIUM_SITE_KEY is not set: without it no stored text can be read")
+    return Context(
+        settings=settings,
+        registry=load_registry(settings.require_models_file()),
+        vault=Vault(SiteKey(settings.site_key.get_secret_value()), settings.retention_days),
+    )

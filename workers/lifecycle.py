@@ -1,0 +1,106 @@
+"""A worker process's beginning and end: it registers, frees what its former self held, and stops cleanly.
+
+At SIGTERM nothing new is claimed; calls in flight are closed after `close_calls_after_s`, their leases given
+back and their cost booked as not known.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from typing import Any
+
+from celery.signals import (
+    heartbeat_sent,
+    setup_logging,
+    worker_init,
+    worker_process_init,
+    worker_shutdown,
+    worker_shutting_down,
+)
+from sqlalchemy.exc import OperationalError
+
+from db.engine import engine_for
+from db.queries import owed_answers, workers
+from workers.clients import calls_in_flight
+from workers.context import get_context
+
+log = logging.getLogger("consilium.worker")
+SEEN_EVERY_S = 10
+_seen_at = 0.0
+
+
+@setup_logging.connect
+def log_plainly(**_: Any) -> None:
+    """One line an event: time, level, logger, message. Libraries that quote what they carry are quieted."""
+    logging.basicConfig(
+        level=get_context().settings.log_level,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        stream=sys.stderr,
+    )
+    for noisy in ("httpx", "httpcore", "kombu", "amqp", "sqlalchemy"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    # a line a task received and another succeeded: ids only, but a thousand of them tell nobody anything
+    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
+    logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
+
+
+@worker_init.connect
+def begin(sender: Any, **_: Any) -> None:
+    """Register, and let what a former self held go on at once instead of at its leases' end."""
+    ctx = get_context()
+    ctx.name = str(sender.hostname)
+    queues = sorted(sender.app.amqp.queues.consume_from)
+    try:
+        with ctx.transaction() as session:
+            workers.register(session, ctx.name, ctx.boot_id, queues)
+            freed = owed_answers.end_leases_of_former_self(session, name=ctx.name, holder=ctx.holder)
+    except OperationalError:
+        log.warning("postgresql away at start: leases of a former self end by time")
+        return
+    if freed:
+        log.info("freed leases of a former self=%d", freed)
+
+
+@worker_process_init.connect
+def forget_the_parents_connections(**_: Any) -> None:
+    """A forked pool child must not share its parent's sockets."""
+    engine_for(get_context().settings.require_database()).dispose(close=False)
+
+
+@heartbeat_sent.connect
+def seen(**_: Any) -> None:
+    """Alive, now and then."""
+    global _seen_at
+    if time.monotonic() - _seen_at < SEEN_EVERY_S:
+        return
+    _seen_at = time.monotonic()
+    ctx = get_context()
+    try:
+        with ctx.transaction() as session:
+            workers.seen(session, ctx.name, ctx.boot_id)
+    except OperationalError:
+        log.warning("postgresql away: heartbeat not stored")
+
+
+@worker_shutting_down.connect
+def stop_claiming(**_: Any) -> None:
+    """Nothing new from now on; what is still open in a while is closed."""
+    ctx = get_context()
+    ctx.stopping.set()
+    closer = threading.Timer(ctx.settings.close_calls_after_s, calls_in_flight.close_all)
+    closer.daemon = True
+    closer.start()
+
+
+@worker_shutdown.connect
+def end(**_: Any) -> None:
+    """A clean stop is on record."""
+    ctx = get_context()
+    try:
+        with ctx.transaction() as session:
+            workers.stopped(session, ctx.name, ctx.boot_id)
+    except OperationalError:
+        log.warning("postgresql away at stop")

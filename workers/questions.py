@@ -1,0 +1,3 @@
+"""What a model is asked: the messages for one owed answer, rendered from the sealed record."""
+
+from __future__ import annotations

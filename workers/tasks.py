@@ -1,0 +1,161 @@
+"""The tasks. Each loads, calls one function that decides or one client, stores; arguments are (version, ids).
+
+Header tasks never raise into a chord: what goes wrong with a model is stored on the owed answer. Callbacks
+read stored state and are harmless when early, late or double.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import traceback
+import uuid
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import redis
+from celery import Task
+from celery.exceptions import Ignore, MaxRetriesExceededError, Reject, Retry
+from sqlalchemy.exc import OperationalError
+
+from db.queries import events, workers
+from shared.broker import MESSAGE_VERSION
+from shared.errors import ConsiliumError
+from workers import answering, concluding, dispatch, flow, recompute
+from workers.app import app
+from workers.context import Context, get_context
+
+log = logging.getLogger("consilium.tasks")
+F = TypeVar("F", bound=Callable[..., None])
+
+
+class TaskBug(ConsiliumError):
+    """A bug of ours ended a task: its type and place are told, never its message, which may quote text."""
+
+
+def guarded(run: F) -> F:
+    """What every task has in common: PostgreSQL away means later, and no exception's message leaks."""
+
+    @wraps(run)
+    def guard(self: Task, *args: Any) -> None:
+        try:
+            run(self, *args)
+        except (Ignore, Reject, Retry, MaxRetriesExceededError):
+            raise
+        except OperationalError:
+            log.warning("postgresql away task=%s", self.name)
+            raise self.retry(countdown=2 + 3 * random.random(), max_retries=None, exc=None) from None
+        except Exception as error:  # noqa: BLE001 - told by type and place, then raised
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            bug = TaskBug(f"{type(error).__name__} at {place.name}:{place.lineno}")
+            raise bug.with_traceback(None) from None
+
+    return guard  # type: ignore[return-value]
+
+
+def known(version: int) -> bool:
+    """Whether this process knows messages of that version; if not, stored state will bring the work again."""
+    if version != MESSAGE_VERSION:
+        log.warning("message of unknown version=%s acknowledged", version)
+    return version == MESSAGE_VERSION
+
+
+def _answer(task: Task, version: int, owed_id: str) -> None:
+    if not known(version):
+        return
+    in_quarantine = (task.request.delivery_info or {}).get("routing_key") == "quarantine"
+    match answering.answer(get_context(), uuid.UUID(owed_id), quarantine=in_quarantine):
+        case answering.Again(wait_s):
+            countdown = min(wait_s, get_context().settings.countdown_cap_s) + random.uniform(0.02, 0.25)
+            raise task.retry(countdown=countdown, max_retries=None)
+        case answering.Quarantine():
+            raise task.retry(countdown=0, max_retries=None, queue="quarantine")
+        case answering.Stopping():
+            raise Reject(reason="stopping", requeue=True)
+
+
+@app.task(bind=True, name="consilium.generate")
+@guarded
+def generate(self: Task, version: int, owed_id: str) -> None:
+    """One seat's answer to the vignette."""
+    _answer(self, version, owed_id)
+
+
+@app.task(bind=True, name="consilium.review")
+@guarded
+def review(self: Task, version: int, owed_id: str) -> None:
+    """One seat's grade of another's answer."""
+    _answer(self, version, owed_id)
+
+
+@app.task(bind=True, name="consilium.advance")
+@guarded
+def advance(self: Task, version: int, consultation_id: str) -> None:
+    """Every seat has answered or is excused: on to the reviews."""
+    if known(version):
+        flow.go_on(get_context(), app, uuid.UUID(consultation_id))
+
+
+@app.task(bind=True, name="consilium.conclude")
+@guarded
+def conclude(self: Task, version: int, consultation_id: str) -> None:
+    """The consensus, in one transaction."""
+    if known(version):
+        concluding.conclude(get_context(), uuid.UUID(consultation_id))
+
+
+@app.task(bind=True, name="consilium.announce")
+@guarded
+def announce(self: Task, version: int, consultation_id: str) -> None:
+    """The events of its end, from the outbox."""
+    if known(version):
+        dispatch.announce(get_context(), app, uuid.UUID(consultation_id))
+
+
+@app.task(bind=True, name="consilium.dispatch")
+@guarded
+def dispatch_waiting(self: Task) -> None:
+    """The nudge: something may wait for its first dispatch."""
+    dispatch.dispatch(get_context(), app)
+
+
+@app.task(bind=True, name="consilium.resume_stalled")
+@guarded
+def resume_stalled(self: Task) -> None:
+    """The sweep: anything that stopped moving goes on from what is stored."""
+    dispatch.sweep(get_context(), app, _broker())
+
+
+@app.task(bind=True, name="consilium.deliver_events")
+@guarded
+def deliver_events(self: Task) -> None:
+    """Whatever `announce` did not come to: finished submissions, undelivered events."""
+    with get_context().transaction() as session:
+        events.finish_submissions(session)
+    with get_context().transaction() as session:
+        events.deliver(session)
+
+
+@app.task(bind=True, name="consilium.recompute_reviewers")
+@guarded
+def recompute_reviewers(self: Task) -> None:
+    """The reviewers' memory, from raw grades, once a period."""
+    _once_a_period("recompute_reviewers", get_context().settings.recompute_every_s, recompute.reviewers)
+
+
+def _once_a_period(job: str, every_s: float, run: Callable[[Context], str]) -> None:
+    ctx = get_context()
+    with ctx.transaction() as session:
+        period = workers.begin_period(session, job, every_s)
+    if period is None:
+        return
+    result = run(ctx)
+    with ctx.transaction() as session:
+        workers.end_period(session, job, period, result)
+
+
+def _broker() -> redis.Redis:
+    return redis.Redis.from_url(
+        get_context().settings.require_broker(), socket_timeout=5, socket_connect_timeout=2
+    )
