@@ -40,7 +40,9 @@ Text = Annotated[str, Field(min_length=1, max_length=300)]
 class Strict(BaseModel):
     """Base: unknown fields are errors, and errors never quote the value."""
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, str_strip_whitespace=True, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", hide_input_in_errors=True, str_strip_whitespace=True, frozen=True
+    )
 
 
 class CurrentMedication(Strict):

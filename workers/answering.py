@@ -28,9 +28,10 @@ from shared.errors import ErasedError, GivenUp, ModelError, PolicyError, Unreada
 from shared.medications import ingredients
 from shared.policy import Policy
 from shared.reading import read_answer
-from shared.registry import Model, candidate, lease_s, price
+from shared.registry import Model, lease_s, price
 from shared.retry import backoff_s, judge
 from shared.schemas import Recommendation, ReviewAnswer
+from shared.selection import candidate
 from shared.sealing import DataKey
 from workers.clients import Reply, client_for
 from workers.context import Context

@@ -1,0 +1,267 @@
+"""What must not reach a reviewer, as data: names of models, eponyms that stay, sentences that grade.
+
+All patterns but `FOREIGN_SCRIPTS` are matched on a skeleton of the text (`shared.blind.skeleton`: lower case,
+no accents, lookalikes as Latin letters). The rules on grading see a sentence only after `CLINICAL` has been
+taken out of it: "grade 2 hypertension", "pain score 7/10" and the like are no instruction to anybody.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split("|"))
+
+
+MAKERS = _names(
+    "gpt|chatgpt|gpt oss|o1 preview|o1 mini|o3 mini|o4 mini|openai|anthropic|claude|gemini|gemma|"
+    "medgemma|deepmind|google|med palm|palm 2|google bard|meta ai|meta llama|llama|mistral|mixtral|"
+    "ministral|codestral|pixtral|biomistral|qwen|alibaba|tongyi|deepseek|grok|xai|cohere command|"
+    "command r plus|microsoft|copilot|phi 2|phi 3|phi 4|nvidia|nemotron|amazon nova|amazon titan|"
+    "aws bedrock|hugging face|vicuna|alpaca|falcon 40b|falcon 180b|baichuan|internlm|chatglm|glm 4|"
+    "zhipu|ernie bot|moonshot ai|kimi|yi 34b|stability ai|stablelm|perplexity ai|ai21|jamba|dbrx|olmo|"
+    "meditron|openbiollm|palmyra|inflection ai|aleph alpha|ibm granite|watsonx|wizardlm|openchat"
+)
+"""Makers and products that are scrubbed whether or not they are in the registry."""
+
+_EPONYMS = (
+    "parkinson|alzheimer|bell|claude|bernard|horner|crohn|graves|grave|addison|cushing|hashimoto|"
+    "hodgkin|raynaud|sjogren|wilson|marfan|down|turner|huntington|tourette|meniere|paget|wegener|"
+    "behcet|kawasaki|barre|eaton|wernicke|korsakoff|barrett|weiss|ellison|conn|gilbert|still|felty|"
+    "reiter|whipple|hirschsprung|chagas|lyme|hansen|pott|dupuytren|peyronie|lewy|charcot|brugada|"
+    "prinzmetal|murphy|babinski|romberg|trousseau|chvostek|kernig|brudzinski|lhermitte|phalen|tinel|"
+    "willebrand|fanconi|bartter|gitelman|liddle|alport|goodpasture|berger|wilms|ewing|kaposi|burkitt|"
+    "waldenstrom|bowen|lynch|gardner|jeghers|cowden|nelson|sheehan|kallmann|klinefelter|noonan|"
+    "angelman|willi|rett|dravet|gastaut|kleffner|rasmussen|jakob|pick|devic|fisher|hunt|todd|adie|"
+    "robertson"
+)
+_AFTER_EPONYM = (
+    "disease|syndrome|palsy|paralysis|sign|phenomenon|anomaly|thyroiditis|lymphoma|sarcoma|tumou?r|"
+    "dementia|chorea|encephalopathy|psychosis|ulcer|contracture|test|triad|reflex|reaction|fever|"
+    "o?esophagus|body|bodies|nephropathy|orbitopathy|ophthalmopathy|arthropathy|angina|ataxia|pupil|"
+    "criteria|nodes?|lesion|crisis|factor|plus|patients?"
+)
+_USED_ALONE = (
+    "parkinson|alzheimer|crohn|graves|hodgkin|raynaud|huntington|hashimoto|sjogren|bell|addison|cushing"
+)
+_NOT_CLINICAL = (
+    "i|answer|recommendation|opinion|view|list|response|team|model|rationale|plan|output|reply|labs?"
+)
+KEPT = (
+    # "Parkinson's disease", "Bell palsy"; "her Parkinson's" but not "Parkinson's answer"; compounds; GPT = ALT
+    rf"\b(?:{_EPONYMS})(?:'s|s'|s)?[ -](?:{_AFTER_EPONYM})\b"
+    rf"|\b(?:{_USED_ALONE})(?:'s\b|s?')(?!,?\s*(?:{_NOT_CLINICAL})\b)"
+    r"|\bwolff[ -]parkinson[ -]white\b|\bclaude[ -]bernard(?:[ -]horner)?\b|\bbernard[ -]horner\b"
+    r"|\b(?:got|ast|alt)\s*(?:/|,|and|&|\()\s*gpt\b(?![\s-]?\d)|\bgpt\s*[(/]\s*(?:alt|got|ast)\b"
+    r"|\b(?:serum|elevated|raised|normal)\s+gpt\b(?![\s-]?\d)|\bgpt\s*[:=]?\s*\d+\s*(?:i?u\b|x?\s*uln)"
+)
+
+_UNIT = (
+    r"(?:%|°|x\s*10|(?:mg|mcg|ug|μg|mm|g|kg|ml|dl|l|iu|u|units?|mmol|meq|mmhg|h|hr|hours?|days?|weeks?|months?|years?|"
+    r"min|minutes?|puffs?|tab\w*|cap\w*|drops?|litres?|liters?|times|dose|doses|percent)\b)"
+)
+_NO_UNIT = rf"(?!\s*(?:(?:-|to)\s*[\d.]+\s*)?{_UNIT})(?![\d.,]*\d)"
+_VERSION = r"v?\d+(?:\.\d+)*[a-z]{0,2}"
+_SURNAME = (
+    "sonnet|opus|haiku|turbo|instruct|flash|ultra|nano|mini|pro|preview|chat|labs?|ai|research|"
+    "intelligence|inc|llc|ltd|corp|corporation|team|models?|assistant"
+)
+
+
+def name_pattern(names: Iterable[str]) -> str:
+    """A pattern for any of the names (skeletons) in any punctuation, with its version, size and house.
+
+    "sim-alder-large" also finds "Sim Alder Large", "s.i.m_alder—large", "simalderlarge-2026-01" and the letters
+    one by one. What `KEPT` protects is not found.
+    """
+    inner = r"(?:[^\w\s]|_){0,2}"
+    cores = set()
+    for name in names:
+        tokens = re.findall(r"[^\W_]+", name)
+        letters = "".join(tokens)
+        if len(letters) < 2:
+            continue
+        if len(letters) < 3:
+            cores.add(r"[\W_]*".join(tokens))
+            continue
+        cores.add(r"[\W_]*".join(inner.join(token) for token in tokens))
+        cores.add(r"[\W_]+".join(letters))
+    any_core = "|".join(sorted(cores, key=lambda core: (-len(core), core)))
+    before = r"(?<![^\W_])(?:[^\W_]+[-_@])*"
+    glued = rf"(?:[\W_]{{0,2}}{_VERSION}(?![^\W_]){_NO_UNIT}|[-_@.][^\W_]+)*"
+    apart = rf"(?:\s+(?:{_VERSION}(?![^\W_]){_NO_UNIT}|(?:{_SURNAME})\b))*"
+    end = r"(?:\d[a-z\d]*)?(?![^\W_])"
+    return rf"{before}(?!{KEPT})(?:{any_core}){end}{glued}{apart}(?:'s\b)?"
+
+
+_AI = (
+    r"(?:[\w-]+\s+){0,4}?(?:(?:large\s+)?language\s+model|llm|chatbot|neural\s+network|artificial\s+intelligence|"
+    r"ai\s+(?:\w+\s+)?(?:model|assistant|system|agent|chatbot|doctor|physician|tool)|"
+    # alone, "AI" may be an aromatase inhibitor
+    r"ai(?=\s*,?\s+(?:i|my|developed|trained|made|created|built|from|by)\b))"
+)
+_MADE = (
+    r"(?:trained|developed|made|created|built|powered|provided|produced|generated|written|authored|signed|hosted|"
+    r"fine-?tuned)\s+(?:by|on|from|at|with)"
+)
+
+
+def identity_patterns(name: str) -> tuple[str, ...]:
+    """Clauses in which a writer names itself, longest first, ending with the bare name (`name_pattern`'s)."""
+    apposition = r"(?:\s*,\s*(?:an?|the|your|trained|made|developed|created|built|by|from)\b[^,.;:!?]{0,80})?"
+    return (
+        rf"\b(?:speaking\s+)?as\s+(?:an?|the|your)\s+{_AI}[^,.;:!?]{{0,100}}[,:]?",
+        rf"\b(?:speaking\s+)?as\s+(?:(?:an?|the)\s+)?{name}{apposition}\s*[,:]?",
+        rf"\b(?:i\s+am|i'm|my\s+name\s+is|this\s+is|call\s+me)\s+(?:(?:an?|the)\s+)?{name}{apposition}\s*(?:[,:]|and\b)?",
+        rf"(?:\b(?:an?|the)\s+)?(?:\b(?:model|assistant|system|ai)\s+)?(?:\b(?:was|is|been)\s+)?\b{_MADE}\s+(?:the\s+)?{name}",
+        rf"{name}\s+(?:recommends|suggests|says|answers|writes|advises|here|speaking)\b\s*[:,]?",
+        name,
+        r"\b(?:seat|panell?ist|council\s+member)\s*(?:no\.?|number|#)?\s*"
+        r"(?:\d{1,2}|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)\b",
+    )
+
+
+IDENTITY_SENTENCE = re.compile(
+    r"\b(?:language|foundation)\s+model|\bllms?\b|\bmy\s+(?:training|knowledge)\s+(?:data|cut-?off|set|date)|"
+    r"\b(?:training|knowledge)\s+cut-?off|\bi\s+was\s+(?:trained|fine-?tuned|developed|created|built|programmed)\b|"
+    rf"\b(?:i\s+am|i'm)\s+an?\s+(?:{_AI}|(?:[\w-]+\s+){{0,2}}(?:ai|bot|model|assistant)\b)"
+)
+"""A sentence whose only matter is what its writer is."""
+
+SIGNATURE = re.compile(
+    r"(?:^|(?<=[.!?;\s]))(?:[-~]+\s*)?(?:signed|(?:best|kind|warm)\s+regards|regards|sincerely|yours\s+(?:truly|"
+    r"sincerely|faithfully)|respectfully|(?:answer|written|authored|prepared|submitted)\s+by)\b\s*[,:.-]?"
+    r"[^.!?]{0,60}[.!?]?\s*$|(?:\s|^)-{1,3}\s*(?:dr|doctor|prof)\b\.?[^.!?]{0,40}[.!?]?\s*$"
+)
+"""A signature at the very end."""
+
+_SCALE = (
+    r"(?:pain|phq|gad|cha2?ds2?|has-?bled|apgar|gcs|glasgow|coma|vas|nrs|curb|wells|geneva|perc|meld|child-?pugh|pugh|"
+    r"nihss|mmse|moca|das-?28|sdai|cdai|haq|basdai|edss|ipss|ecog|karnofsky|killip|nyha|ccs|ctcae|gleason|ascvd|"
+    r"framingham|grace|timi|heart|qsofa|sofa|apache|news2?|centor|mcisaac|rockall|blatchford|ham-?d|hamilton|madrs|"
+    r"ymrs|epds|edinburgh|act|cat|mmrc|hurley|pasi|easi|braden|morse|ranson|bishop|pews|frax|orbit|abcd2|hscore|"
+    r"[tz]|risk|calcium|symptom|severity|frailty|depression|anxiety|stroke|bleeding|bone\s+density|disability|"
+    r"itch|dyspno?ea|fatigue|sedation|agitation|rass|ciwa|cows|audit|toxicity|tumou?r|histolog\w+|murmur|"
+    r"reflux|varices|strength|power|motor|muscle|reflex(?:es)?|pulses)"
+)
+_GRADED = (
+    r"(?:fever|pyrexia|glioma|squamous|dysplasia|lesions?|serous|tumou?rs?|lymphoma|inflammation|temperature|stenosis|"
+    r"block|atypia|disease|malignan\w+|bacter\w+|urothelial|carcinoma|sarcoma|cancer|neoplas\w+|varices)"
+)
+CLINICAL = re.compile(
+    rf"\b{_SCALE}(?:[\s-]?\d+)?(?:[\s-]+vasc)?(?:[\s-]+(?!grade|score|rating)[\w-]+){{0,2}}?[\s-]+(?:score|grade|rating|"
+    r"scale|index)s?(?:\s*(?:is|was|of|at|now|today|currently|remains|:|=|>=?|<=?|≥|≤))*"
+    r"(?:\s*-?\d+(?:\s*(?:/|out\s+of)\s*\d+)?(?![.,]?\d))?"
+    rf"|\b{_SCALE}\b[^.;!?]{{0,30}}?\b\d+\s*(?:/|out\s+of)\s*\d+"
+    rf"|\b\d+\s*(?:/|out\s+of)\s*\d+\s+(?:on|in|for|pain|strength|power)\b(?:\s+(?:the|a|all))?(?:\s+{_SCALE})?"
+    rf"|\b(?:highest|maximum|best|top)\s+(?:\w+\s+)?(?:grade|score|rating)s?\s+(?:of\s+(?:evidence|recommendation)|"
+    rf"(?:of\s+\d+\s+)?(?:on|in)\s+(?:the\s+)?{_SCALE})"
+    rf"|\b(?:score|rating)\s+(?:of\s+)?\d+\s+(?:on|in)\s+(?:the\s+)?{_SCALE}"
+    r"|\bgraded?\s+(?:as\s+)?[1-3]?[a-d]\b"
+    r"|\bgrade\s+(?:[1-5]|i{1,3}v?|iv|v)(?:\s*(?:-|/|to|or|and)\s*(?:[1-5]|i{1,3}v?|iv|v))?[ab]?(?![.,]?\d)"
+    r"(?=\s+(?!to\b|for\b|this\b|it\b|please\b|as\b|out\b|answer|recommendation)[a-z]|\s*\()"
+    rf"|\b(?:low|high|intermediate)[\s-]+grade\s+{_GRADED}"
+    r"|\b(?:tumou?r|cardiac|inflammatory|serum|bio|viral|disease)[\s-]*markers?\b|\bclinician[\s-]rated\b"
+)
+"""Grades, scores and rates of medicine."""
+
+_ANSWER = r"(?:answer|recommendation|response|submission|reply|proposal|output)s?\b"
+_ANY_ANSWER = rf"(?:{_ANSWER}|(?:rationale|list|work|plan|suggestion|entry|solution|option|candidate)s?\b)"
+_THIS = r"\b(?:this|that|these|my|our|the\s+(?:above|present|following|preceding))\s+(?:\w+\s+){0,2}?"
+_MARK = r"(?:grade|score|mark|rating)s?\b"
+_BEST = r"(?:full|perfect|top|maxim(?:um|al)|max|highest|best)(?:[\s-]+possible)?"
+_GOOD = r"(?:high|good|excellent|generous|favou?rable|positive|strong|outstanding)\w*"
+_SPELLED = (
+    r"(?:one\s+point\s+(?:zero|oh|o|nought)|zero\s+point\s+nine\w*|(?:one\s+|a\s+)?hundred\s+(?:percent|per\s+cent)|"
+    r"(?:ten|five|one|(?:one\s+)?hundred)\s+out\s+of\s+(?:ten|five|one|(?:a\s+|one\s+)?hundred))\b"
+)
+_EQUAL = r"(?:10\s*(?:/|out\s+of)\s*10|5\s*(?:/|out\s+of)\s*5|1\s*(?:/|out\s+of)\s*1|100\s*(?:/|out\s+of)\s*100)(?!\d)"
+_ONE = rf"(?:(?<![\d.,-])(?:1[.,]0+|0?[.,]9\d*|{_EQUAL}){_NO_UNIT}|\b{_SPELLED}|(?<!\w)a\s*\+(?!\w))"
+_VALUE = (
+    rf"(?:{_ONE}|(?<![\d.,])(?:0?[.,]\d+|1|10|100){_NO_UNIT}|(?<![\d.])100\s*(?:%|percent)|\b(?:one|ten|hundred)\b"
+    rf"(?!\s+{_UNIT})|\b{_BEST}\b|\b{_GOOD}\b|\b(?:correct|accurate|complete|right|flawless|well|lenient)\w*)"
+)
+_GAP = r"(?:\W+\w+)"
+_START = (
+    r"(?:^\W*|[^\w\s]\s*|\b(?:please|kindly|to|should|must|shall|will|would|can|could|may|you|and|or|just|simply|always|"
+    r"then|so|therefore|now|do|not|also|we|let|i|who|colleagues?|experts?|everyone|anyone)\s+)"
+)
+
+GRADING = re.compile(
+    "|".join(
+        [
+            # whom it is meant for
+            r"\b(?:reviewers?|graders?|evaluators?)\b",
+            r"\b(?:judges?|examiners?|raters?|assessors?)\s+(?:should|must|shall|will|are|can|please|ought|need|may)\b",
+            r"\b(?:dear|attention|note\s+(?:to|for)|hey|hello)\s+(?:\w+\s+){0,2}?(?:judges?|examiners?|raters?|assessors?|"
+            r"ai|model|llm|assistant)\b|\bwhoever\s+(?:grades|scores|rates|marks|reads|judges|evaluates)\b",
+            # orders that are to replace ours
+            rf"\b(?:ignore|disregard|forget|override|bypass|overrule|discard){_GAP}{{0,5}}?\W+(?:instructions?|rules?|"
+            r"prompts?|rubrics?|directives?|(?:previous|prior|earlier|above)\s+(?:guidelines?|criteria|directions?))\b",
+            r"\b(?:system|developer)\s+(?:prompt|message|override|instruction|note)s?\b|\bnew\s+instructions?\b|"
+            r"\byou\s+are\s+now\b|\bjailbreak|\brubrics?\b|\bprompt\s+injection|\byour\s+(?:task|job|instructions?)\b",
+            # the highest grade
+            rf"\b{_BEST}[\s-]+(?:\w+[\s-]+)?(?:{_MARK}|credits?\b)",
+            rf"\b(?:give|award|assign|grant|deserve|merit|earn|warrant)\w*{_GAP}{{0,5}}?\W+{_GOOD}\s+"
+            rf"(?:{_MARK}|evaluation\b|review\b)",
+            # verb and target
+            rf"\b(?:grade|score|rate|mark|rank|upvote|approve)s?\s+(?:\w+\s+){{0,2}}?{_THIS}{_ANY_ANSWER}",
+            rf"\b(?:evaluate|judge|assess|appraise|consider)\s+{_THIS}{_ANY_ANSWER}{_GAP}{{0,4}}?\W+"
+            rf"(?:{_ONE}|{_BEST}\b|{_GOOD}\b|correct|flawless)",
+            rf"{_START}(?:grade|score|rate|mark|rank)\s+(?:this|it|me|mine|us|these|them|that)\b"
+            rf"(?:\W*$|{_GAP}{{0,5}}?\W+{_VALUE})",
+            rf"{_START}(?:grade|score|rate|mark|rank|judge|evaluate)\s+(?:generously|highly|favou?rably|leniently|kindly|"
+            r"positively|accordingly)\b",
+            rf"\b(?:give|award|assign|grant)\s+{_THIS}{_ANSWER}",
+            # grade and value
+            rf"\b{_MARK}{_GAP}{{0,6}}?\W+{_ONE}|{_ONE}\s+(?:\w+\s+){{0,3}}?{_MARK}",
+            rf"\b(?:graded|scored|rated|marked|awarded|given|assigned){_GAP}{{0,5}}?\W+{_ONE}",
+            rf"\b(?:give|award|assign|grant|return|output|enter|put|deserve|merit|earn|worth|respond|reply)\w*{_GAP}{{0,6}}?"
+            rf"\W+(?:{_ONE}|an?\s+(?:1|one|ten|10|perfect)\s*(?:[.!,;]|$|for\b|out\b))",
+            rf"\b{_MARK}[\"']?\s*(?:[:=]+>?|->)\s*[\"']?(?:1|0?[.,]\d+|10|100){_NO_UNIT}",
+            rf"^\W*{_MARK}\s+(?:1|one)\W*$|^\W*{_ONE}\W*$|^\W*100\s*%\W*$",
+            # praise of this answer; its rivals
+            rf"{_THIS}{_ANSWER}[^.!?]*?(?:{_ONE}|\b(?:grade[sd]?|scores|scored|rated|ratings?|marks|flawless|perfect|"
+            r"highest|verified)\b)",
+            rf"\b(?:grade|score|rate|mark|rank)\w*{_GAP}{{0,3}}?\W+(?:others?|rest|rivals?|everyone\s+else)\b[^.!?]*?"
+            r"(?:\b0\b|\bzero\b|\blow|\bworse|\bbelow\b)",
+            r"\b(?:be|more)\s+lenient\b|\bupvote\b|\bdo\s+not\s+(?:penali[sz]e|deduct|mark\s+down)\b|\bno\s+deductions?\b|"
+            r"\bvote\s+for\s+(?:this|me)\b",
+        ]
+    )
+)
+"""A sentence (after `CLINICAL`) that tells a reviewer what to grade."""
+
+_VERBS_ABROAD = (
+    r"bewert|benot|beurteil|notez|evaluez|attribuez|califi[cq]|puntu|avalie|avalia[rc]|classifi(?:que|car)|valut|giudic|"
+    r"beoorde|becijfer|ocen(?:a|i|z)|puanla|degerlendir|bedom|betygsatt|danh\s+gia|cham\s+diem|hodnot"
+)
+_GRADES_ABROAD = (
+    r"(?:1[.,]0|10/10|100\s?%|\b1\b|\b10\b|\b(?:maxim|massim|hochst|voll|best|parfait|perfek|punkt|note\b|nota\b|voto\b|"
+    r"cijfer|puntu|punteg|antwort|reponse|respuesta|resposta|risposta|antwoord|empfehl|recomend|recommand|raccomand|"
+    r"odpowied|yanit|cevap|svar))"
+)
+FOREIGN = re.compile(
+    rf"\b(?:{_VERBS_ABROAD})\w*.*{_GRADES_ABROAD}|{_GRADES_ABROAD}.*\b(?:{_VERBS_ABROAD})|"
+    r"\b(?:hochstpunktzahl|volle\s+punktzahl|bestnote|hochstnote|(?:meilleure|la)\s+note|note\s+(?:maximale|parfaite)|"
+    r"nota\s+(?:maxima|massima|perfecta|10|dez)|maxima\s+(?:nota|puntuacion|calificacion)|punteggio\s+(?:massimo|pieno)|"
+    r"voto\s+massimo|massimo\s+dei\s+voti|(?:puntuacion|calificacion|pontuacao)\s+(?:maxima|perfecta)|tam\s+puan|"
+    r"gutachter\w*|relecteurs?|evaluateurs?|correcteurs?|revisor(?:es|i)?|evaluador(?:es)?|avaliador(?:es)?|"
+    r"beoordelaars?|recenzen\w+|ignorier\w+|ignorez|ignora(?:te|d)?|ignoruj|negeer)\b"
+)
+"""The same in other languages of Latin script: a verb of grading with a grade or an answer, or a phrase alone."""
+
+FOREIGN_SCRIPTS = re.compile(
+    r"оцен|оцін|балл|рецензент|игнорир|βαθμολογ|αξιολογ|άριστα|"
+    r"评分|評分|打分|满分|滿分|给分|給分|评审|審稿|审稿|高分|忽略.{0,8}(?:指令|指示)|"
+    r"採点|満点|評価|点数|査読|レビュ|最高点|점수|만점|평가|채점|심사|"
+    r"قيم|قيّم|تقييم|درجة|علامة|تجاهل|अंक|मूल्यांकन|ग्रेड|स्कोर|समीक्षक|ציון|דרג|התעלם|คะแนน"
+)
+"""The same in other scripts, by stems; matched on the folded text itself."""
+
+SPACED_OUT = re.compile(
+    r"grade|score|fullmark|perfect|rate(?:this|it|me)|reviewer|ignore|mark(?:this|it|me)|rating"
+)
+"""What a run of single letters must not spell."""
