@@ -62,10 +62,11 @@ class Home:
 
     def __enter__(self) -> Home:
         try:
-            if not self.path.exists():
-                self.path.mkdir(parents=True)
+            missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+            for folder in reversed(missing):
+                folder.mkdir()
                 # as root the servers run as another user, who must be able to pass; what is inside is closed
-                self.path.chmod(0o711 if os.geteuid() == 0 else 0o700)
+                folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
             owner = self.path.stat().st_uid
             if owner != os.geteuid():
                 raise SettingsError(

@@ -6,7 +6,6 @@ import re
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from logging import LogRecord
@@ -33,8 +32,8 @@ class Spec:
     """How to run one process of the set.
 
     `ready` is a pattern found in the line it prints once it serves; empty: it does as soon as it runs. A
-    lower `stage` is stopped earlier. `env` is the whole environment; it and `stdin` are where secrets go, never
-    `argv`.
+    lower `stage` is stopped earlier. `env` is the whole environment; it and `stdin` are where secrets go,
+    never `argv`.
     """
 
     name: str
@@ -64,7 +63,7 @@ class _Member:
         self._ready_line = re.compile(spec.ready)
         self._echo = echo
         self._log = RotatingFileHandler(log, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8")
-        self.tail: deque[str] = deque(maxlen=5)
+        self.last_line = ""
         threading.Thread(target=self._run, name=f"watch {spec.name}", daemon=True).start()
 
     def _run(self) -> None:
@@ -109,6 +108,7 @@ class _Member:
         return how
 
     def _line(self, child: Child, line: str) -> None:
+        self.last_line = line.strip() or self.last_line
         self._say(line)
         if self._ready_line.search(line):
             with self._lock:
@@ -117,7 +117,6 @@ class _Member:
                     self.ready.set()
 
     def _say(self, line: str) -> None:
-        self.tail.append(line)
         self._log.handle(LogRecord(self.spec.name, 0, "", 0, line, None, None))
         if self._echo is not None:
             self._echo(self.spec.name, line)
@@ -176,8 +175,7 @@ class Supervisor:
 
     def _error(self, member: _Member, what: str) -> ProcessError:
         name = member.spec.name
-        last = " / ".join(member.tail)
-        return ProcessError(f"{name} {what}; its log is {self._logs / name}.log and ends: {last}")
+        return ProcessError(f"{name} {what}; its log is {self._logs / name}.log and ends: {member.last_line}")
 
     def pid(self, name: str) -> int | None:
         """The process id now; None while it waits for its restart."""

@@ -38,9 +38,9 @@ from shared import prompts
 from shared.errors import ConsiliumError, RecordError, SettingsError
 from shared.measures import DEFINITION
 from shared.policy import Policy
-from shared.registry import Registry, candidate, stall_s
+from shared.registry import Registry, stall_s
 from shared.schemas import PRIORITIES, Vignette
-from shared.selection import Draw, draw
+from shared.selection import Draw, candidate, draw
 from shared.settings import Settings
 
 CHUNK = 500

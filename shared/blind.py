@@ -1,10 +1,10 @@
 """Blind review (rule 5): what a reviewer sees of an answer names nobody and tells nobody what to grade.
 
-    text ─► canonical form ─► markers ─► self-identification ─► sentences that grade ─► again, till nothing goes
+    text ─► canonical form ─► markers ─► self-identification ─► sentences that grade ─► and again
 
-The canonical form undoes disguises: compatibility characters, invisible ones, HTML, Markdown. Matching is done
-on a *skeleton* of the same length, in which lookalike letters of other scripts are Latin ones. Encodings that
-a reader must decode on purpose (base64, ROT13, reversed words) are not looked for.
+The canonical form undoes disguises: compatibility characters, invisible ones, HTML, Markdown. Matching is
+done on a *skeleton* of the same length, in which lookalike letters of other scripts are Latin ones. Encodings
+that a reader must decode on purpose (base64, ROT13, reversed words) are not looked for.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def render_answer(recommendation: Recommendation, names: Collection[str]) -> Ren
     lines = [f"Decision: {recommendation.decision}"]
     for number, medication in enumerate(recommendation.medications, start=1):
         lines.append(f"{number}. {medication.action} {_order(medication, scrubber)}")
-    rationale = _cap(scrubber(recommendation.rationale), RATIONALE_CAP)
+    rationale = _cap(scrubber(recommendation.rationale[: 2 * RATIONALE_CAP]), RATIONALE_CAP)
     lines.append(f"Rationale: {rationale or 'none given'}")
     return Rendered("\n".join(lines), scrubber.removed)
 
@@ -134,8 +134,8 @@ def _cap(text: str, length: int) -> str:
 def scrub(text: str, names: Collection[str]) -> Scrubbed:
     """One line without self-identification, markers and sentences that tell a reviewer what to grade.
 
-    `names` are the registry's (models, versions, families); known makers and products are added. Eponyms stay:
-    "Parkinson's disease" even where a family is called parkinson. Scrubbing twice changes nothing more.
+    `names` are the registry's (models, versions, families); known makers and products are added. Eponyms
+    stay: "Parkinson's disease" even where a family is called parkinson. Scrubbing twice changes nothing more.
     """
     removed = 0
     identity = _identity(frozenset(names))
@@ -160,12 +160,13 @@ _BREAK = re.compile(r"<\s*/?(?:br|p|div|li|ul|ol|tr|td|h\d)\b[^<>]*>", re.IGNORE
 _TAG = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)
 _LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()]*\)|\bhttps?://\S+|\bwww\.\S+")
 _MARKDOWN = re.compile(
-    r"(?<![A-Z])\*+|\*+(?!\d)|`+|~~+|(?m:^\s*(?:#{1,6}|>+|[-+•·])\s+)|={3,}|-{4,}|_{3,}"  # HLA-B*57:01 stays
+    r"(?<![A-Z])\*+|\*+(?!\d)"  # HLA-B*57:01 stays
+    r"|`+|~~+|(?m:^[ \t]*(?:#{1,6}|>+|[-+•·])[ \t]+)|={3,}|-{4,}|_{3,}"
 )
 
 
 def strip_invisible(text: str) -> str:
-    """The text without what shows nothing: format and control characters (line ends stay), fillers, overlays."""
+    """The text without what shows nothing: format and control characters (line ends stay), fillers."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(c for c in text if not _invisible(c))
@@ -210,7 +211,7 @@ def _compatible(char: str, previous: str) -> str:
     return char
 
 
-_LOOKALIKES = {
+_LOOKALIKES: dict[int, int | str] = {
     **str.maketrans("авсеёԁһіїјкмнорԛѕтуѵԝхз", "abceedhiijkmhopqstyvwx3"),  # Cyrillic
     **str.maketrans("αβγεηικμνορστυςχω", "abyenikmvopotusxw"),  # Greek
     **str.maketrans("ıɑɡʀꜱᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘᴛᴜᴠᴡʏᴢ", "iagrsabcdefghijklmnoptuvwyz"),  # small capitals
@@ -222,7 +223,7 @@ _LOOKALIKES = {
 
 
 def skeleton(text: str) -> str:
-    """What the text looks like, for matching: lower case, no accents, lookalikes as Latin; of the same length."""
+    """What the text looks like, for matching: lower case, no accents, all Latin; of the same length."""
     if text.isascii():
         return text.lower()
     return "".join(map(_looks, text))
@@ -245,7 +246,7 @@ def _looks(char: str) -> str:
 _Step = Callable[[str], tuple[str, int]]
 _CHAT = re.compile(
     r"<\|[^<>|]{0,40}\|>|\[/?(?:inst|sys|system|user|assistant)\]|<{2,}|>{2,}|\b[0-9a-f]{16}\b"
-    r"|(?m:^\s*(?:system|assistant|user|human|developer)\s*:)|\brecommendation\s+[a-l]\s*:"
+    r"|(?m:^[ \t]*(?:system|assistant|user|human|developer)\s*:)|\brecommendation\s+[a-l]\s*:"
 )
 _CASE = re.compile(r"\bcase[\W_]*(begin|end)\b")
 
@@ -279,26 +280,30 @@ def _identity(names: frozenset[str]) -> _Step:
     name = rules.name_pattern(
         {skeleton(unicodedata.normalize("NFKC", name)) for name in (*names, *rules.MAKERS)}
     )
-    patterns = [re.compile(f"(?:{pattern})") for pattern in rules.identity_patterns(name)]
+    patterns = [re.compile(f"(?P<kept>{rules.KEPT})|{pattern}") for pattern in rules.identity_patterns(name)]
 
     def step(text: str) -> tuple[str, int]:
         removed = 0
-        for pattern in (*patterns, rules.SIGNATURE):
-            spans = [match.span() for match in pattern.finditer(skeleton(text))]
+        for pattern in patterns:
+            found = pattern.finditer(skeleton(text))
+            spans = [match.span() for match in found if not match["kept"]]
             text = _cut(text, spans)
             removed += len(spans)
+        while signature := rules.SIGNATURE.search(skeleton(text)):
+            text = text[: signature.start()].rstrip()
+            removed += 1
         return text, removed
 
     return step
 
 
-_BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]|\{[^{}]*\}")
-_CLAUSE_END = re.compile(r"(?<=[.!?;])[\"')\]]*\s+|(?<=[。！？；؟।])|\n+")
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+|(?<=[。！？؟।])|\n+")
+_BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
+_CLAUSE_END = re.compile(r"(?<=\S[.!?;])[\"')\]]*\s+|(?<=[。！？；؟।])|\n+")
+_SENTENCE_END = re.compile(r"(?<=\S[.!?])[\"')\]]*\s+|(?<=[。！？؟।])|\n+")
 
 
 def _sentences(text: str) -> tuple[str, int]:
-    """Take out what grades or only says who writes: the bracket if it is one, else the clause, the sentence."""
+    """Take out what grades or only says who writes: the bracket, else the clause, else the sentence."""
     removed = 0
     for spans in (_within(_BRACKETS), _between(_CLAUSE_END), _between(_SENTENCE_END)):
         telling = [(start, end) for start, end in spans(text) if _tells(text[start:end])]
@@ -320,21 +325,22 @@ def _between(pattern: re.Pattern[str]) -> Callable[[str], list[tuple[int, int]]]
 
 
 def _tells(sentence: str) -> bool:
-    """Whether a sentence tells a reviewer what to grade, however it is spelled, or says what its writer is."""
+    """Whether a sentence tells a reviewer what to grade, however spelled, or what its writer is."""
     if rules.FOREIGN_SCRIPTS.search(sentence.casefold()):
         return True
     seen = skeleton(sentence)
     if rules.IDENTITY_SENTENCE.search(seen):
         return True
+    bare = rules.CLINICAL.sub("§", seen)
     readings = {
-        seen.replace("_", " "),
-        re.sub(r"(?<=[a-z])(?:[^\w\s]|_)+(?=[a-z])", "", seen),  # gr-a.d_e
-        re.sub(r"[a-z@$]*[0-9@$][a-z][\w@$]*|[a-z@$]+[0-9@$][\w@$]*", _unleet, seen),  # gr4de
+        bare.replace("_", " "),
+        re.sub(r"(?<=[a-z])(?:[^\w\s§]|_)+(?=[a-z])", "", bare),  # gr-a.d_e
+        re.sub(r"[a-z@$]*[0-9@$][a-z][\w@$]*|[a-z@$]+[0-9@$][\w@$]*", _unleet, bare),  # gr4de
     }
-    for reading in readings:
-        bare = rules.CLINICAL.sub("§", reading)
-        if rules.GRADING.search(bare) or rules.FOREIGN.search(bare):
-            return True
+    if any(rules.GRADING.search(reading) or rules.FOREIGN.search(reading) for reading in readings):
+        return True
+    if rules.RUN_TOGETHER.search(re.sub(r"[\W_]+", "", bare)):
+        return True
     runs = re.findall(r"(?<![^\W_])(?:[^\W_][\W_]+){3,}[^\W_](?![^\W_])", seen)
     return any(rules.SPACED_OUT.search(re.sub(r"[\W_]+", "", run)) for run in runs)
 
@@ -346,9 +352,8 @@ def _unleet(word: re.Match[str]) -> str:
 def _tidy(text: str) -> str:
     """Single spaces, and no punctuation left over from what was taken out."""
     text = " ".join(text.split())
-    text = re.sub(r"\(\s*[,;:.]?\s*\)|\[\s*\]|\{\s*\}", "", text)
-    text = re.sub(r"\s+([,;)]|\.(?=\s|$))", r"\1", text)
+    text = re.sub(r"\(\s*[,;:.]?\s*\)|\[\s*\]", "", text)
+    text = re.sub(r"([.!?])(?:\s*[,;:]|\s+[.!?](?=\s|$))+", r"\1", text)
+    text = re.sub(r"\s+([,;)]|[:.](?=\s|$))", r"\1", text)
     text = re.sub(r",(?:\s*,)+", ",", text)
-    text = re.sub(r"([.!?])(?:\s*[,;:])+", r"\1", text)
-    text = re.sub(r"(?:\s*\.){2,}(?!\.)(?=\s*$)", ".", text)
-    return re.sub(r"^[\s,;:)!?]+|^\.(?=\s|$)|[\s,;:(]+$|\s-+$", "", text)
+    return re.sub(r"^[\s,;:)!?]+|^\.(?=\s|$)|(?:[\s,;:(—–]|\s-)+$", "", text)

@@ -50,16 +50,17 @@ _NOT_CLINICAL = (
     "i|answer|recommendation|opinion|view|list|response|team|model|rationale|plan|output|reply|labs?"
 )
 KEPT = (
-    # "Parkinson's disease", "Bell palsy"; "her Parkinson's" but not "Parkinson's answer"; compounds; GPT = ALT
+    # "Bell palsy"; "her Parkinson's" but not "Parkinson's answer"; compounds; GPT as a name of ALT
     rf"\b(?:{_EPONYMS})(?:'s|s'|s)?[ -](?:{_AFTER_EPONYM})\b"
-    rf"|\b(?:{_USED_ALONE})(?:'s\b|s?')(?!,?\s*(?:{_NOT_CLINICAL})\b)"
+    rf"|\b(?:{_USED_ALONE})(?:'s\b|(?<=s)'(?!s))(?!,?\s*(?:{_NOT_CLINICAL})\b)"
     r"|\bwolff[ -]parkinson[ -]white\b|\bclaude[ -]bernard(?:[ -]horner)?\b|\bbernard[ -]horner\b"
     r"|\b(?:got|ast|alt)\s*(?:/|,|and|&|\()\s*gpt\b(?![\s-]?\d)|\bgpt\s*[(/]\s*(?:alt|got|ast)\b"
     r"|\b(?:serum|elevated|raised|normal)\s+gpt\b(?![\s-]?\d)|\bgpt\s*[:=]?\s*\d+\s*(?:i?u\b|x?\s*uln)"
 )
 
 _UNIT = (
-    r"(?:%|°|x\s*10|(?:mg|mcg|ug|μg|mm|g|kg|ml|dl|l|iu|u|units?|mmol|meq|mmhg|h|hr|hours?|days?|weeks?|months?|years?|"
+    r"(?:%|°|x\s*10|(?:mg|mcg|ug|μg|mm|g|kg|ml|dl|l|iu|u|units?|mmol|meq|mmhg|h|hr|hours?|days?|weeks?|"
+    r"months?|years?|"
     r"min|minutes?|puffs?|tab\w*|cap\w*|drops?|litres?|liters?|times|dose|doses|percent)\b)"
 )
 _NO_UNIT = rf"(?!\s*(?:(?:-|to)\s*[\d.]+\s*)?{_UNIT})(?![\d.,]*\d)"
@@ -73,8 +74,8 @@ _SURNAME = (
 def name_pattern(names: Iterable[str]) -> str:
     """A pattern for any of the names (skeletons) in any punctuation, with its version, size and house.
 
-    "sim-alder-large" also finds "Sim Alder Large", "s.i.m_alder—large", "simalderlarge-2026-01" and the letters
-    one by one. What `KEPT` protects is not found.
+    "sim-alder-large" also finds "Sim Alder Large", "s.i.m_alder—large", "simalderlarge-2026-01" and the
+    letters one by one. What `KEPT` protects is not found.
     """
     inner = r"(?:[^\w\s]|_){0,2}"
     cores = set()
@@ -83,27 +84,29 @@ def name_pattern(names: Iterable[str]) -> str:
         letters = "".join(tokens)
         if len(letters) < 2:
             continue
-        if len(letters) < 3:
-            cores.add(r"[\W_]*".join(tokens))
-            continue
         cores.add(r"[\W_]*".join(inner.join(token) for token in tokens))
-        cores.add(r"[\W_]+".join(letters))
+        if len(letters) > 2:
+            cores.add(r"[\W_]+".join(letters))
     any_core = "|".join(sorted(cores, key=lambda core: (-len(core), core)))
-    before = r"(?<![^\W_])(?:[^\W_]+[-_@])*"
-    glued = rf"(?:[\W_]{{0,2}}{_VERSION}(?![^\W_]){_NO_UNIT}|[-_@.][^\W_]+)*"
-    apart = rf"(?:\s+(?:{_VERSION}(?![^\W_]){_NO_UNIT}|(?:{_SURNAME})\b))*"
-    end = r"(?:\d[a-z\d]*)?(?![^\W_])"
+    before = r"(?<![^\W_])(?:[^\W_]{1,30}[-_@]){0,4}"
+    glued = rf"(?:[\W_]{{0,2}}{_VERSION}(?![^\W_]){_NO_UNIT}|[-_@.][^\W_]+){{0,8}}"
+    apart = rf"(?:\s+(?:{_VERSION}(?![^\W_]){_NO_UNIT}|(?:{_SURNAME})\b)){{0,8}}"
+    end = r"(?:\d[a-z\d]*|s)?(?![^\W_])"
     return rf"{before}(?!{KEPT})(?:{any_core}){end}{glued}{apart}(?:'s\b)?"
 
 
+_ANSWER = r"(?:answer|recommendation|response|submission|reply|proposal|output)s?\b"
+_ANY_ANSWER = rf"(?:{_ANSWER}|(?:rationale|list|work|plan|suggestion|entry|solution|option|candidate)s?\b)"
 _AI = (
-    r"(?:[\w-]+\s+){0,4}?(?:(?:large\s+)?language\s+model|llm|chatbot|neural\s+network|artificial\s+intelligence|"
+    r"(?:[\w-]+\s+){0,4}?(?:(?:large\s+)?language\s+model|llm|chatbot|neural\s+network|"
+    r"artificial\s+intelligence|"
     r"ai\s+(?:\w+\s+)?(?:model|assistant|system|agent|chatbot|doctor|physician|tool)|"
     # alone, "AI" may be an aromatase inhibitor
     r"ai(?=\s*,?\s+(?:i|my|developed|trained|made|created|built|from|by)\b))"
 )
 _MADE = (
-    r"(?:trained|developed|made|created|built|powered|provided|produced|generated|written|authored|signed|hosted|"
+    r"(?:trained|developed|made|created|built|powered|provided|produced|generated|written|authored|"
+    r"signed|hosted|"
     r"fine-?tuned)\s+(?:by|on|from|at|with)"
 )
 
@@ -114,8 +117,10 @@ def identity_patterns(name: str) -> tuple[str, ...]:
     return (
         rf"\b(?:speaking\s+)?as\s+(?:an?|the|your)\s+{_AI}[^,.;:!?]{{0,100}}[,:]?",
         rf"\b(?:speaking\s+)?as\s+(?:(?:an?|the)\s+)?{name}{apposition}\s*[,:]?",
-        rf"\b(?:i\s+am|i'm|my\s+name\s+is|this\s+is|call\s+me)\s+(?:(?:an?|the)\s+)?{name}{apposition}\s*(?:[,:]|and\b)?",
-        rf"(?:\b(?:an?|the)\s+)?(?:\b(?:model|assistant|system|ai)\s+)?(?:\b(?:was|is|been)\s+)?\b{_MADE}\s+(?:the\s+)?{name}",
+        rf"\b(?:i\s+am|i'm|my\s+name\s+is|this\s+is|call\s+me)\s+(?:(?:an?|"
+        rf"the)\s+)?{name}{apposition}\s*(?:[,:]|and\b)?",
+        rf"(?:\b(?:an?|the|this|my)\s+)?(?:\b(?:model|assistant|system|ai|"
+        rf"{_ANY_ANSWER})\s+)?(?:\b(?:was|is|been)\s+)?\b{_MADE}\s+(?:the\s+)?{name}",
         rf"{name}\s+(?:recommends|suggests|says|answers|writes|advises|here|speaking)\b\s*[:,]?",
         name,
         r"\b(?:seat|panell?ist|council\s+member)\s*(?:no\.?|number|#)?\s*"
@@ -124,39 +129,51 @@ def identity_patterns(name: str) -> tuple[str, ...]:
 
 
 IDENTITY_SENTENCE = re.compile(
-    r"\b(?:language|foundation)\s+model|\bllms?\b|\bmy\s+(?:training|knowledge)\s+(?:data|cut-?off|set|date)|"
-    r"\b(?:training|knowledge)\s+cut-?off|\bi\s+was\s+(?:trained|fine-?tuned|developed|created|built|programmed)\b|"
+    r"\b(?:language|foundation)\s+model|\bllms?\b|\bmy\s+(?:training|knowledge)\s+(?:data|cut-?off|set|"
+    r"date)|"
+    r"\b(?:training|knowledge)\s+cut-?off|\bi\s+was\s+(?:trained|fine-?tuned|developed|created|built|"
+    r"programmed)\b|"
     rf"\b(?:i\s+am|i'm)\s+an?\s+(?:{_AI}|(?:[\w-]+\s+){{0,2}}(?:ai|bot|model|assistant)\b)"
 )
 """A sentence whose only matter is what its writer is."""
 
 SIGNATURE = re.compile(
-    r"(?:^|(?<=[.!?;\s]))(?:[-~]+\s*)?(?:signed|(?:best|kind|warm)\s+regards|regards|sincerely|yours\s+(?:truly|"
+    r"(?:^|(?<=[.!?;\s]))(?:[-~]+\s*)?(?:signed(?=\s*[,:-]|\s+by\b)|(?:best|kind|warm)\s+regards|"
+    r"regards|sincerely|yours\s+(?:truly|"
     r"sincerely|faithfully)|respectfully|(?:answer|written|authored|prepared|submitted)\s+by)\b\s*[,:.-]?"
     r"[^.!?]{0,60}[.!?]?\s*$|(?:\s|^)-{1,3}\s*(?:dr|doctor|prof)\b\.?[^.!?]{0,40}[.!?]?\s*$"
 )
 """A signature at the very end."""
 
 _SCALE = (
-    r"(?:pain|phq|gad|cha2?ds2?|has-?bled|apgar|gcs|glasgow|coma|vas|nrs|curb|wells|geneva|perc|meld|child-?pugh|pugh|"
-    r"nihss|mmse|moca|das-?28|sdai|cdai|haq|basdai|edss|ipss|ecog|karnofsky|killip|nyha|ccs|ctcae|gleason|ascvd|"
-    r"framingham|grace|timi|heart|qsofa|sofa|apache|news2?|centor|mcisaac|rockall|blatchford|ham-?d|hamilton|madrs|"
-    r"ymrs|epds|edinburgh|act|cat|mmrc|hurley|pasi|easi|braden|morse|ranson|bishop|pews|frax|orbit|abcd2|hscore|"
-    r"[tz]|risk|calcium|symptom|severity|frailty|depression|anxiety|stroke|bleeding|bone\s+density|disability|"
+    r"(?:pain|phq|gad|cha2?ds2?|has-?bled|apgar|gcs|glasgow|coma|vas|nrs|curb|wells|geneva|perc|meld|"
+    r"child-?pugh|pugh|"
+    r"nihss|mmse|moca|das-?28|sdai|cdai|haq|basdai|edss|ipss|ecog|karnofsky|killip|nyha|ccs|ctcae|"
+    r"gleason|ascvd|"
+    r"framingham|grace|timi|heart|qsofa|sofa|apache|news2?|centor|mcisaac|rockall|blatchford|ham-?d|"
+    r"hamilton|madrs|"
+    r"ymrs|epds|edinburgh|act|cat|mmrc|hurley|pasi|easi|braden|morse|ranson|bishop|pews|frax|orbit|"
+    r"abcd2|hscore|"
+    r"[tz]|risk|calcium|symptom|severity|frailty|depression|anxiety|stroke|bleeding|bone\s+density|"
+    r"disability|"
     r"itch|dyspno?ea|fatigue|sedation|agitation|rass|ciwa|cows|audit|toxicity|tumou?r|histolog\w+|murmur|"
     r"reflux|varices|strength|power|motor|muscle|reflex(?:es)?|pulses)"
 )
 _GRADED = (
-    r"(?:fever|pyrexia|glioma|squamous|dysplasia|lesions?|serous|tumou?rs?|lymphoma|inflammation|temperature|stenosis|"
+    r"(?:fever|pyrexia|glioma|squamous|dysplasia|lesions?|serous|tumou?rs?|lymphoma|inflammation|"
+    r"temperature|stenosis|"
     r"block|atypia|disease|malignan\w+|bacter\w+|urothelial|carcinoma|sarcoma|cancer|neoplas\w+|varices)"
 )
 CLINICAL = re.compile(
-    rf"\b{_SCALE}(?:[\s-]?\d+)?(?:[\s-]+vasc)?(?:[\s-]+(?!grade|score|rating)[\w-]+){{0,2}}?[\s-]+(?:score|grade|rating|"
+    rf"\b{_SCALE}(?:[\s-]?\d+)?(?:[\s-]+vasc)?(?:[\s-]+(?!grade|score|"
+    rf"rating)[\w-]+){{0,2}}?[\s-]+(?:score|grade|rating|"
     r"scale|index)s?(?:\s*(?:is|was|of|at|now|today|currently|remains|:|=|>=?|<=?|≥|≤))*"
     r"(?:\s*-?\d+(?:\s*(?:/|out\s+of)\s*\d+)?(?![.,]?\d))?"
-    rf"|\b{_SCALE}\b[^.;!?]{{0,30}}?\b\d+\s*(?:/|out\s+of)\s*\d+"
-    rf"|\b\d+\s*(?:/|out\s+of)\s*\d+\s+(?:on|in|for|pain|strength|power)\b(?:\s+(?:the|a|all))?(?:\s+{_SCALE})?"
-    rf"|\b(?:highest|maximum|best|top)\s+(?:\w+\s+)?(?:grade|score|rating)s?\s+(?:of\s+(?:evidence|recommendation)|"
+    rf"|\b{_SCALE}\b[^.;!?]{{0,30}}?\b(?:\d+|[a-z]+)\s*(?:/|\s+out\s+of)\s*(?:\d+|ten\b)"
+    rf"|\b\d+\s*(?:/|out\s+of)\s*\d+\s+(?:on|in|for|pain|strength|power)\b(?:\s+(?:the|a|"
+    rf"all))?(?:\s+{_SCALE})?"
+    rf"|\b(?:highest|maximum|best|top)\s+(?:\w+\s+)?(?:grade|score|rating)s?\s+(?:of\s+(?:evidence|"
+    rf"recommendation)|"
     rf"(?:of\s+\d+\s+)?(?:on|in)\s+(?:the\s+)?{_SCALE})"
     rf"|\b(?:score|rating)\s+(?:of\s+)?\d+\s+(?:on|in)\s+(?:the\s+)?{_SCALE}"
     r"|\bgraded?\s+(?:as\s+)?[1-3]?[a-d]\b"
@@ -167,25 +184,28 @@ CLINICAL = re.compile(
 )
 """Grades, scores and rates of medicine."""
 
-_ANSWER = r"(?:answer|recommendation|response|submission|reply|proposal|output)s?\b"
-_ANY_ANSWER = rf"(?:{_ANSWER}|(?:rationale|list|work|plan|suggestion|entry|solution|option|candidate)s?\b)"
 _THIS = r"\b(?:this|that|these|my|our|the\s+(?:above|present|following|preceding))\s+(?:\w+\s+){0,2}?"
 _MARK = r"(?:grade|score|mark|rating)s?\b"
 _BEST = r"(?:full|perfect|top|maxim(?:um|al)|max|highest|best)(?:[\s-]+possible)?"
-_GOOD = r"(?:high|good|excellent|generous|favou?rable|positive|strong|outstanding)\w*"
+_GOOD = r"(?:high|good|excellent|generous|favou?rabl|positive|strong|outstanding)\w*"
 _SPELLED = (
-    r"(?:one\s+point\s+(?:zero|oh|o|nought)|zero\s+point\s+nine\w*|(?:one\s+|a\s+)?hundred\s+(?:percent|per\s+cent)|"
+    r"(?:one\s+point\s+(?:zero|oh|o|nought)|zero\s+point\s+nine\w*|(?:one\s+|a\s+)?hundred\s+(?:percent|"
+    r"per\s+cent)|"
     r"(?:ten|five|one|(?:one\s+)?hundred)\s+out\s+of\s+(?:ten|five|one|(?:a\s+|one\s+)?hundred))\b"
 )
-_EQUAL = r"(?:10\s*(?:/|out\s+of)\s*10|5\s*(?:/|out\s+of)\s*5|1\s*(?:/|out\s+of)\s*1|100\s*(?:/|out\s+of)\s*100)(?!\d)"
-_ONE = rf"(?:(?<![\d.,-])(?:1[.,]0+|0?[.,]9\d*|{_EQUAL}){_NO_UNIT}|\b{_SPELLED}|(?<!\w)a\s*\+(?!\w))"
+_OF = r"\s*(?:/|out\s+of)\s*"
+_EQUAL = rf"(?:(?:10|9[.,]\d+){_OF}10|5{_OF}5|1(?:[.,]0+)?{_OF}1(?:[.,]0+)?|100{_OF}100)(?!\d)"  # all of all
+_ONE = rf"(?:(?<![\d.,-])(?:{_EQUAL}|1[.,]0+|0?[.,]9\d*){_NO_UNIT}|\b{_SPELLED}|(?<!\w)a\s*\+(?!\w))"
 _VALUE = (
-    rf"(?:{_ONE}|(?<![\d.,])(?:0?[.,]\d+|1|10|100){_NO_UNIT}|(?<![\d.])100\s*(?:%|percent)|\b(?:one|ten|hundred)\b"
-    rf"(?!\s+{_UNIT})|\b{_BEST}\b|\b{_GOOD}\b|\b(?:correct|accurate|complete|right|flawless|well|lenient)\w*)"
+    rf"(?:{_ONE}|(?<![\d.,])(?:0?[.,]\d+|1|10|100){_NO_UNIT}|(?<![\d.])100\s*(?:%|percent)|\b(?:one|ten|"
+    rf"hundred)\b"
+    rf"(?!\s+{_UNIT})|\b{_BEST}\b|\b{_GOOD}\b|\b(?:correct|accurate|complete|right|flawless|well|"
+    rf"lenient)\w*)"
 )
 _GAP = r"(?:\W+\w+)"
 _START = (
-    r"(?:^\W*|[^\w\s]\s*|\b(?:please|kindly|to|should|must|shall|will|would|can|could|may|you|and|or|just|simply|always|"
+    r"(?:^\W*|[^\w\s]\s*|\b(?:please|kindly|to|should|must|shall|will|would|can|could|may|you|and|or|"
+    r"just|simply|always|"
     r"then|so|therefore|now|do|not|also|we|let|i|who|colleagues?|experts?|everyone|anyone)\s+)"
 )
 
@@ -194,40 +214,79 @@ GRADING = re.compile(
         [
             # whom it is meant for
             r"\b(?:reviewers?|graders?|evaluators?)\b",
-            r"\b(?:judges?|examiners?|raters?|assessors?)\s+(?:should|must|shall|will|are|can|please|ought|need|may)\b",
-            r"\b(?:dear|attention|note\s+(?:to|for)|hey|hello)\s+(?:\w+\s+){0,2}?(?:judges?|examiners?|raters?|assessors?|"
+            r"\b(?:judges?|examiners?|raters?|assessors?)\s+(?:should|must|shall|will|are|can|please|"
+            r"ought|need|may)\b",
+            r"\b(?:dear|attention|note\s+(?:to|for)|hey|hello)\s+(?:\w+\s+){0,2}?(?:judges?|examiners?|"
+            r"raters?|assessors?|"
             r"ai|model|llm|assistant)\b|\bwhoever\s+(?:grades|scores|rates|marks|reads|judges|evaluates)\b",
+            r"\b(?:to|for)\s+(?:the\s+|any\s+|whoever\s+is\s+)?(?:judges?|judging|examiners?|raters?|"
+            r"assessors?)\b",
+            r"\b(?:grading|scoring)\s+(?:guid|instruct|purpose|note|hint|advice|key|rule)",
+            r"\b(?:accuracy|relevance|completeness)\b.{0,60}\b(?:accuracy|relevance|completeness)\b",
             # orders that are to replace ours
-            rf"\b(?:ignore|disregard|forget|override|bypass|overrule|discard){_GAP}{{0,5}}?\W+(?:instructions?|rules?|"
-            r"prompts?|rubrics?|directives?|(?:previous|prior|earlier|above)\s+(?:guidelines?|criteria|directions?))\b",
-            r"\b(?:system|developer)\s+(?:prompt|message|override|instruction|note)s?\b|\bnew\s+instructions?\b|"
-            r"\byou\s+are\s+now\b|\bjailbreak|\brubrics?\b|\bprompt\s+injection|\byour\s+(?:task|job|instructions?)\b",
+            rf"\b(?:ignore|disregard|forget|override|bypass|overrule|"
+            rf"discard){_GAP}{{0,5}}?\W+(?:instructions?|rules?|"
+            r"prompts?|rubrics?|directives?|(?:previous|prior|earlier|above)\s+(?:guidelines?|criteria|"
+            r"directions?))\b",
+            r"\b(?:system|developer)\s+(?:prompt|message|override|instruction|note)s?\b|"
+            r"\bnew\s+instructions?\b|"
+            r"\byou\s+are\s+now\b|\bjailbreak|\brubrics?\b|\bprompt\s+injection|\byour\s+(?:task|job|"
+            r"instructions?)\b",
             # the highest grade
             rf"\b{_BEST}[\s-]+(?:\w+[\s-]+)?(?:{_MARK}|credits?\b)",
             rf"\b(?:give|award|assign|grant|deserve|merit|earn|warrant)\w*{_GAP}{{0,5}}?\W+{_GOOD}\s+"
             rf"(?:{_MARK}|evaluation\b|review\b)",
+            rf"\b(?:award|assign|deserve|merit|earn)\w*{_GAP}{{0,3}}?\W+{_BEST}\W*$",
+            rf"\b(?:choose|select|pick|enter|return|give|use)\s+(?:the\s+)?{_BEST}\s+(?:value|number|"
+            rf"option)\b",
+            r"\b(?:return|output|write|enter|print|say|type)\s+(?:only\s+|just\s+)?(?:the\s+)?(?:number|"
+            r"value|digit)\b",
+            r"[★⭐]{2}|⭐|\b(?:five|5)[\s-]?stars?\b|\bperfect\s+(?:ten|10)\b|\brank(?:ed|ing)?\s*(?:#|"
+            r"number|first|1st)",
             # verb and target
             rf"\b(?:grade|score|rate|mark|rank|upvote|approve)s?\s+(?:\w+\s+){{0,2}}?{_THIS}{_ANY_ANSWER}",
             rf"\b(?:evaluate|judge|assess|appraise|consider)\s+{_THIS}{_ANY_ANSWER}{_GAP}{{0,4}}?\W+"
             rf"(?:{_ONE}|{_BEST}\b|{_GOOD}\b|correct|flawless)",
             rf"{_START}(?:grade|score|rate|mark|rank)\s+(?:this|it|me|mine|us|these|them|that)\b"
             rf"(?:\W*$|{_GAP}{{0,5}}?\W+{_VALUE})",
-            rf"{_START}(?:grade|score|rate|mark|rank|judge|evaluate)\s+(?:generously|highly|favou?rably|leniently|kindly|"
+            rf"{_START}(?:grade|score|rate|mark|rank|judge|evaluate)\s+(?:generously|highly|favou?rably|"
+            rf"leniently|kindly|"
             r"positively|accordingly)\b",
             rf"\b(?:give|award|assign|grant)\s+{_THIS}{_ANSWER}",
+            r"\b(?:grade|score|rate|mark)(?:this|the|my)",  # glued
+            rf"\bgive\s+(?:this|it|me)\s+an?\s+(?:\w+\s+){{0,3}}?(?:1|one|ten|10|100|perfect)\b(?!-|"
+            rf"\s+time){_NO_UNIT}",
+            r"\breward\s+(?:this|me|it)\b|\bbe\s+(?:\w+\s+)?(?:generous|lenient)\b|\b(?:score|grade|"
+            r"rate)\s+high\b(?!\s+(?:on|in|for))",
             # grade and value
+            r"\b(?:grade|mark|rating)s?(?:\s+(?:field|value|here|is|be|should|must|to|of|near|close|at|"
+            r"equals?|the)){1,6}\s+"
+            rf"(?:1|one|10|ten|unity)\b{_NO_UNIT}",
+            rf"\bscores?\s+(?:near|close\s+to|(?:should|must|has\s+to|ought\s+to)\s+be)\s+(?:1|one|10|"
+            rf"ten)\b{_NO_UNIT}",
+            rf"\b(?:anything|nothing|do\s+not\s+(?:give|go|score|grade))\s+(?:under|below|less|"
+            rf"lower)\b.{{0,20}}?"
+            rf"(?<![\d.,])(?:0?[.,]\d+|1[.,]0+){_NO_UNIT}",
+            rf"^\W*(?:rate|eval\w*|verdict|value)\W*[:=]\W*{_ONE}",
             rf"\b{_MARK}{_GAP}{{0,6}}?\W+{_ONE}|{_ONE}\s+(?:\w+\s+){{0,3}}?{_MARK}",
             rf"\b(?:graded|scored|rated|marked|awarded|given|assigned){_GAP}{{0,5}}?\W+{_ONE}",
-            rf"\b(?:give|award|assign|grant|return|output|enter|put|deserve|merit|earn|worth|respond|reply)\w*{_GAP}{{0,6}}?"
+            rf"\b(?:give|award|assign|grant|return|output|enter|put|deserve|merit|earn|worth|respond|"
+            rf"reply)\w*{_GAP}{{0,6}}?"
             rf"\W+(?:{_ONE}|an?\s+(?:1|one|ten|10|perfect)\s*(?:[.!,;]|$|for\b|out\b))",
             rf"\b{_MARK}[\"']?\s*(?:[:=]+>?|->)\s*[\"']?(?:1|0?[.,]\d+|10|100){_NO_UNIT}",
-            rf"^\W*{_MARK}\s+(?:1|one)\W*$|^\W*{_ONE}\W*$|^\W*100\s*%\W*$",
+            rf"^\W*{_MARK}\s+(?:1|one)\W*$|^\W*{_ONE}\W*$",
             # praise of this answer; its rivals
-            rf"{_THIS}{_ANSWER}[^.!?]*?(?:{_ONE}|\b(?:grade[sd]?|scores|scored|rated|ratings?|marks|flawless|perfect|"
+            rf"{_THIS}{_ANSWER}[^.!?]{{0,120}}?(?:{_ONE}|\b(?:grade[sd]?|scores|scored|rated|ratings?|"
+            rf"marks|flawless|perfect|"
             r"highest|verified)\b)",
-            rf"\b(?:grade|score|rate|mark|rank)\w*{_GAP}{{0,3}}?\W+(?:others?|rest|rivals?|everyone\s+else)\b[^.!?]*?"
+            rf"\b(?:grade|score|rate|mark|rank)\w*{_GAP}{{0,3}}?\W+(?:others?|rest|rivals?|"
+            rf"everyone\s+else)\b[^.!?]{{0,120}}?"
             r"(?:\b0\b|\bzero\b|\blow|\bworse|\bbelow\b)",
-            r"\b(?:be|more)\s+lenient\b|\bupvote\b|\bdo\s+not\s+(?:penali[sz]e|deduct|mark\s+down)\b|\bno\s+deductions?\b|"
+            r"\bmark\s+(?:it|them|others?|the\s+rest)\s+down\b|\bdowngrade\s+(?:the\s+)?(?:others?|rest|"
+            r"them)\b|"
+            r"\beveryone\s+else's\b|\bmore\s+lenient\b|\bupvote\b|\bdo\s+not\s+(?:penali[sz]e|deduct|"
+            r"mark\s+down)\b|"
+            r"\bno\s+deductions?\b|"
             r"\bvote\s+for\s+(?:this|me)\b",
         ]
     )
@@ -235,23 +294,30 @@ GRADING = re.compile(
 """A sentence (after `CLINICAL`) that tells a reviewer what to grade."""
 
 _VERBS_ABROAD = (
-    r"bewert|benot|beurteil|notez|evaluez|attribuez|califi[cq]|puntu|avalie|avalia[rc]|classifi(?:que|car)|valut|giudic|"
+    r"bewert|benot|beurteil|notez|evaluez|attribuez|califi[cq]|puntu|avalie|avalia[rc]|classifi(?:que|"
+    r"car)|valut|giudic|"
     r"beoorde|becijfer|ocen(?:a|i|z)|puanla|degerlendir|bedom|betygsatt|danh\s+gia|cham\s+diem|hodnot"
 )
 _GRADES_ABROAD = (
-    r"(?:1[.,]0|10/10|100\s?%|\b1\b|\b10\b|\b(?:maxim|massim|hochst|voll|best|parfait|perfek|punkt|note\b|nota\b|voto\b|"
-    r"cijfer|puntu|punteg|antwort|reponse|respuesta|resposta|risposta|antwoord|empfehl|recomend|recommand|raccomand|"
+    r"(?:1[.,]0|10/10|100\s?%|\b1\b|\b10\b|\b(?:maxim|massim|hochst|voll|best|parfait|perfek|punkt|"
+    r"note\b|nota\b|voto\b|"
+    r"cijfer|puntu|punteg|antwort|reponse|respuesta|resposta|risposta|antwoord|empfehl|recomend|"
+    r"recommand|raccomand|"
     r"odpowied|yanit|cevap|svar))"
 )
 FOREIGN = re.compile(
-    rf"\b(?:{_VERBS_ABROAD})\w*.*{_GRADES_ABROAD}|{_GRADES_ABROAD}.*\b(?:{_VERBS_ABROAD})|"
-    r"\b(?:hochstpunktzahl|volle\s+punktzahl|bestnote|hochstnote|(?:meilleure|la)\s+note|note\s+(?:maximale|parfaite)|"
-    r"nota\s+(?:maxima|massima|perfecta|10|dez)|maxima\s+(?:nota|puntuacion|calificacion)|punteggio\s+(?:massimo|pieno)|"
-    r"voto\s+massimo|massimo\s+dei\s+voti|(?:puntuacion|calificacion|pontuacao)\s+(?:maxima|perfecta)|tam\s+puan|"
-    r"gutachter\w*|relecteurs?|evaluateurs?|correcteurs?|revisor(?:es|i)?|evaluador(?:es)?|avaliador(?:es)?|"
+    rf"\b(?:{_VERBS_ABROAD})\w*.{{0,120}}{_GRADES_ABROAD}|{_GRADES_ABROAD}.{{0,120}}\b(?:{_VERBS_ABROAD})|"
+    r"\b(?:hochstpunktzahl|volle\s+punktzahl|bestnote|hochstnote|(?:meilleure|la)\s+note|"
+    r"note\s+(?:maximale|parfaite)|"
+    r"nota\s+(?:maxima|massima|perfecta|10|dez)|maxima\s+(?:nota|puntuacion|calificacion)|"
+    r"punteggio\s+(?:massimo|pieno)|"
+    r"voto\s+massimo|massimo\s+dei\s+voti|(?:puntuacion|calificacion|pontuacao)\s+(?:maxima|perfecta)|"
+    r"tam\s+puan|"
+    r"gutachter\w*|relecteurs?|evaluateurs?|correcteurs?|revisor(?:es|i)?|evaluador(?:es)?|"
+    r"avaliador(?:es)?|"
     r"beoordelaars?|recenzen\w+|ignorier\w+|ignorez|ignora(?:te|d)?|ignoruj|negeer)\b"
 )
-"""The same in other languages of Latin script: a verb of grading with a grade or an answer, or a phrase alone."""
+"""The same in other languages of Latin script: a verb of grading with a grade or an answer, or a phrase."""
 
 FOREIGN_SCRIPTS = re.compile(
     r"оцен|оцін|балл|рецензент|игнорир|βαθμολογ|αξιολογ|άριστα|"
@@ -260,6 +326,9 @@ FOREIGN_SCRIPTS = re.compile(
     r"قيم|قيّم|تقييم|درجة|علامة|تجاهل|अंक|मूल्यांकन|ग्रेड|स्कोर|समीक्षक|ציון|דרג|התעלם|คะแนน"
 )
 """The same in other scripts, by stems; matched on the folded text itself."""
+
+RUN_TOGETHER = re.compile(r"(?:grade|score|mark)(?:this|me)\w{0,12}?(?:10|one|perfect|full)")
+"""What a sentence must not spell when all its spaces are taken out."""
 
 SPACED_OUT = re.compile(
     r"grade|score|fullmark|perfect|rate(?:this|it|me)|reviewer|ignore|mark(?:this|it|me)|rating"

@@ -115,9 +115,9 @@ def _without_nulls(value: Any, depth: int = _MAX_DEPTH) -> Any:
 
 def _fault(error: ValidationError) -> str:
     """Fields of the schema and pydantic's words for them: no input, no keys that the model made up."""
-    faults = [
-        f"{'.'.join(str(step) for step in detail['loc']) or 'the object'}: {detail['msg'].removeprefix('Value error, ')}"
-        for detail in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
+    faults = []
+    for detail in error.errors(include_url=False, include_context=False, include_input=False):
+        field = ".".join(str(step) for step in detail["loc"]) or "the object"
+        faults.append(f"{field}: {detail['msg'].removeprefix('Value error, ')}")
     more = len(faults) - _MAX_FAULTS
     return "; ".join(faults[:_MAX_FAULTS]) + (f"; and {more} more" if more > 0 else "")

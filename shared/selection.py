@@ -96,7 +96,7 @@ def _fixed(fixed: Sequence[str], pool: set[str]) -> tuple[str, ...]:
         raise SettingsError("the fixed list names a model twice: each may sit once")
     if missing := [name for name in fixed if name not in pool]:
         raise NotEnoughModels(
-            f"FIXED names {len(fixed)} models, of which {len(missing)} are not in the registry or not allowed "
-            f"by the source's policy ({', '.join(missing)}): correct the list, or allow them for this source"
+            f"FIXED names {len(fixed)} models, of which {len(missing)} are not in the registry or not "
+            f"allowed by the source's policy ({', '.join(missing)}): correct the list, or allow them"
         )
     return tuple(fixed)

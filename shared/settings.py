@@ -56,9 +56,7 @@ class Settings(BaseSettings):
     reviews_per_answer: int = Field(4, ge=1, description="Reviewers per answer above N = 5.")
     retention_days: int = Field(30, gt=0, description="Clinical text is kept this long.")
 
-    history_purposes: tuple[str, ...] = Field(
-        ("care",), description="Purposes whose history is learned from."
-    )
+    history_purposes: str = Field("care", description="Purposes whose history is learned from, with commas.")
 
     model_slots: int = Field(
         32, gt=0, description="Threads of each model worker: calls in flight per process."

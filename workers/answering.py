@@ -31,8 +31,8 @@ from shared.reading import read_answer
 from shared.registry import Model, lease_s, price
 from shared.retry import backoff_s, judge
 from shared.schemas import Recommendation, ReviewAnswer
-from shared.selection import candidate
 from shared.sealing import DataKey
+from shared.selection import candidate
 from workers.clients import Reply, client_for
 from workers.context import Context
 from workers.questions import Question, question_for

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from shared.broker import PUBLISH_RETRY, QUEUES, transport_options
 from shared.settings import Settings
@@ -41,7 +41,7 @@ def celery_config(settings: Settings, visibility_s: float) -> dict[str, Any]:
         "task_publish_retry_policy": PUBLISH_RETRY,
         "task_serializer": "json",
         "accept_content": ["json"],
-        "task_queues": [Queue(name) for name in QUEUES],
+        "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
         "task_default_queue": "conclude",
         "task_routes": {
             "consilium.resume_stalled": {"queue": "conclude"},

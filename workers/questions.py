@@ -93,7 +93,7 @@ def _review(
     names: Collection[str],
     current: frozenset[str],
 ) -> Question:
-    """The answer as the reviewer sees it: re-rendered, scrubbed, under a drawn label, behind a drawn fence."""
+    """The answer as the reviewer sees it: re-rendered, scrubbed, labelled and fenced as drawn."""
     rows = session.execute(REVIEWED, {"consultation_id": seen.consultation_id, "seat": seen.seat}).all()
     item, document_id = next((row.seat, row.document_id) for row in rows if row.id == seen.about)
     slot = next(s for s in slots(seen.seat, (row.seat for row in rows), seen.seed) if s.item == item)

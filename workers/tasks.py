@@ -12,7 +12,7 @@ import traceback
 import uuid
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 
 import redis
 from celery import Task
@@ -27,18 +27,19 @@ from workers.app import app
 from workers.context import Context, get_context
 
 log = logging.getLogger("consilium.tasks")
-F = TypeVar("F", bound=Callable[..., None])
+AnyTask = Task[..., Any]
+Run = Callable[..., None]
 
 
 class TaskBug(ConsiliumError):
     """A bug of ours ended a task: its type and place are told, never its message, which may quote text."""
 
 
-def guarded(run: F) -> F:
+def guarded(run: Run) -> Run:
     """What every task has in common: PostgreSQL away means later, and no exception's message leaks."""
 
     @wraps(run)
-    def guard(self: Task, *args: Any) -> None:
+    def guard(self: AnyTask, *args: Any) -> None:
         try:
             run(self, *args)
         except (Ignore, Reject, Retry, MaxRetriesExceededError):
@@ -51,7 +52,7 @@ def guarded(run: F) -> F:
             bug = TaskBug(f"{type(error).__name__} at {place.name}:{place.lineno}")
             raise bug.with_traceback(None) from None
 
-    return guard  # type: ignore[return-value]
+    return guard
 
 
 def known(version: int) -> bool:
@@ -61,7 +62,7 @@ def known(version: int) -> bool:
     return version == MESSAGE_VERSION
 
 
-def _answer(task: Task, version: int, owed_id: str) -> None:
+def _answer(task: AnyTask, version: int, owed_id: str) -> None:
     if not known(version):
         return
     in_quarantine = (task.request.delivery_info or {}).get("routing_key") == "quarantine"
@@ -77,21 +78,21 @@ def _answer(task: Task, version: int, owed_id: str) -> None:
 
 @app.task(bind=True, name="consilium.generate")
 @guarded
-def generate(self: Task, version: int, owed_id: str) -> None:
+def generate(self: AnyTask, version: int, owed_id: str) -> None:
     """One seat's answer to the vignette."""
     _answer(self, version, owed_id)
 
 
 @app.task(bind=True, name="consilium.review")
 @guarded
-def review(self: Task, version: int, owed_id: str) -> None:
+def review(self: AnyTask, version: int, owed_id: str) -> None:
     """One seat's grade of another's answer."""
     _answer(self, version, owed_id)
 
 
 @app.task(bind=True, name="consilium.advance")
 @guarded
-def advance(self: Task, version: int, consultation_id: str) -> None:
+def advance(self: AnyTask, version: int, consultation_id: str) -> None:
     """Every seat has answered or is excused: on to the reviews."""
     if known(version):
         flow.go_on(get_context(), app, uuid.UUID(consultation_id))
@@ -99,7 +100,7 @@ def advance(self: Task, version: int, consultation_id: str) -> None:
 
 @app.task(bind=True, name="consilium.conclude")
 @guarded
-def conclude(self: Task, version: int, consultation_id: str) -> None:
+def conclude(self: AnyTask, version: int, consultation_id: str) -> None:
     """The consensus, in one transaction."""
     if known(version):
         concluding.conclude(get_context(), uuid.UUID(consultation_id))
@@ -107,7 +108,7 @@ def conclude(self: Task, version: int, consultation_id: str) -> None:
 
 @app.task(bind=True, name="consilium.announce")
 @guarded
-def announce(self: Task, version: int, consultation_id: str) -> None:
+def announce(self: AnyTask, version: int, consultation_id: str) -> None:
     """The events of its end, from the outbox."""
     if known(version):
         dispatch.announce(get_context(), app, uuid.UUID(consultation_id))
@@ -115,21 +116,21 @@ def announce(self: Task, version: int, consultation_id: str) -> None:
 
 @app.task(bind=True, name="consilium.dispatch")
 @guarded
-def dispatch_waiting(self: Task) -> None:
+def dispatch_waiting(self: AnyTask) -> None:
     """The nudge: something may wait for its first dispatch."""
     dispatch.dispatch(get_context(), app)
 
 
 @app.task(bind=True, name="consilium.resume_stalled")
 @guarded
-def resume_stalled(self: Task) -> None:
+def resume_stalled(self: AnyTask) -> None:
     """The sweep: anything that stopped moving goes on from what is stored."""
     dispatch.sweep(get_context(), app, _broker())
 
 
 @app.task(bind=True, name="consilium.deliver_events")
 @guarded
-def deliver_events(self: Task) -> None:
+def deliver_events(self: AnyTask) -> None:
     """Whatever `announce` did not come to: finished submissions, undelivered events."""
     with get_context().transaction() as session:
         events.finish_submissions(session)
@@ -139,7 +140,7 @@ def deliver_events(self: Task) -> None:
 
 @app.task(bind=True, name="consilium.recompute_reviewers")
 @guarded
-def recompute_reviewers(self: Task) -> None:
+def recompute_reviewers(self: AnyTask) -> None:
     """The reviewers' memory, from raw grades, once a period."""
     _once_a_period("recompute_reviewers", get_context().settings.recompute_every_s, recompute.reviewers)
 

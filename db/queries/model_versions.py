@@ -13,16 +13,18 @@ from db.ids import new_id
 ENSURE = text("""
     INSERT INTO model_versions
         (id, provider, name, returned, parameters_digest, family, location, simulated, predecessor_id)
-    VALUES (:id, :provider, :name, :returned, :parameters_digest, :family, :location, :simulated,
-            (SELECT id FROM model_versions WHERE provider = :provider AND name = :name
-             ORDER BY first_seen_at DESC LIMIT 1))
+    SELECT :id, asked.provider, asked.name, CAST(:returned AS varchar), CAST(:parameters_digest AS varchar),
+           CAST(:family AS varchar), CAST(:location AS varchar), CAST(:simulated AS boolean),
+           (SELECT v.id FROM model_versions v WHERE v.provider = asked.provider AND v.name = asked.name
+            ORDER BY v.first_seen_at DESC LIMIT 1)
+    FROM (SELECT CAST(:provider AS varchar) AS provider, CAST(:name AS varchar) AS name) asked
     ON CONFLICT DO NOTHING
 """)
 
 FIND = text("""
     SELECT id FROM model_versions
     WHERE provider = :provider AND name = :name AND parameters_digest = :parameters_digest
-      AND returned IS NOT DISTINCT FROM :returned
+      AND returned IS NOT DISTINCT FROM CAST(:returned AS varchar)
 """)
 
 # The version a seat is given to: the newest that this configuration has answered with.

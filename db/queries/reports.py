@@ -85,6 +85,20 @@ CALL_COUNTS = text("""
     ) x
 """)
 
+# How far each consultation of a submission is: for a live board.
+BOARD = text("""
+    SELECT c.id, c.document_id, c.kind, c.stage, c.state, c.n,
+           count(o.id) FILTER (WHERE o.kind = 'generation' AND o.state = 'answered') AS answers,
+           count(o.id) FILTER (WHERE o.kind = 'review' AND o.state = 'answered') AS reviews,
+           count(o.id) FILTER (WHERE o.kind = 'review') AS reviews_owed
+    FROM consultations c
+    JOIN records r ON r.id = c.record_id AND r.source_id = c.source_id
+    LEFT JOIN owed_answers o ON o.consultation_id = c.id AND o.source_id = c.source_id
+    WHERE c.submission_id = :id
+    GROUP BY c.id, c.source_id, r.ordinal
+    ORDER BY r.ordinal
+""")
+
 CONSULTATION = text("""
     SELECT c.*, k.form, k.grade, k.variance, k.agreement, k.confidence, k.rule, k.highest_graded, k.majority,
            k.refined, k.stops, k.minority, k.support, k.detail, n.number AS memory_number
@@ -159,6 +173,11 @@ def results(session: Session, submission_id: uuid.UUID) -> Sequence[dict[str, An
 def call_counts(session: Session, submission_id: uuid.UUID | None = None) -> dict[str, Any]:
     """How many calls were made, and how many of them were lost, failed, doubled or not priced."""
     return _rows(session, CALL_COUNTS, id=submission_id)[0]
+
+
+def board(session: Session, submission_id: uuid.UUID) -> Sequence[dict[str, Any]]:
+    """How far each consultation of a submission is, in the order of the input."""
+    return _rows(session, BOARD, id=submission_id)
 
 
 def consultation(session: Session, consultation_id: uuid.UUID) -> dict[str, Any] | None:

@@ -6,8 +6,15 @@ import sys
 
 import typer
 
-from producers.cli import consensus, demo, models, results, show, sources, status, submit, up
+from producers.cli import models, sources
 from producers.cli.common import err
+from producers.cli.consensus import consensus
+from producers.cli.demo import demo
+from producers.cli.results import results
+from producers.cli.show import show
+from producers.cli.status import status
+from producers.cli.submit import submit
+from producers.cli.up import up
 from shared.errors import ConsiliumError
 
 app = typer.Typer(
@@ -17,13 +24,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # a traceback with locals would show clinical text
 )
-app.command("up")(up.up)
-app.command("submit")(submit.submit)
-app.command("status")(status.status)
-app.command("results")(results.results)
-app.command("show")(show.show)
-app.command("consensus")(consensus.consensus)
-app.command("demo")(demo.demo)
+for command in (up, submit, status, results, show, consensus, demo):
+    app.command(command.__name__)(command)
 app.add_typer(sources.app, name="sources")
 app.add_typer(models.app, name="models")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
@@ -27,7 +28,11 @@ def add(
     deny: Annotated[list[str] | None, typer.Option(help="A model that may not; repeat for several.")] = None,
 ) -> None:
     """Add a source. Nothing leaves the house unless its policy says so."""
-    policy = Policy.from_words(allow=allow, deny=deny)
+    words: dict[str, list[str]] = {"allow": allow or [], "deny": deny or []}
+    try:
+        policy = Policy.model_validate({name: given for name, given in words.items() if given})
+    except ValidationError:
+        raise SettingsError("--allow is one of local, simulated, remote") from None
     try:
         with database() as session:
             source_id = new_id()

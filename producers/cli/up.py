@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from shared.errors import SettingsError
 
 _COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "bright_red", "bright_cyan", "bright_yellow")
 _WIDTH = 10  # of the longest name, "quarantine"
+_SAME_SIGNAL_S = 0.5  # wrappers such as timeout(1) send one signal twice: to the process and to its group
 
 
 class _Printer:
@@ -51,19 +53,19 @@ class _Printer:
 
 @contextmanager
 def stopping_on_signals(stack: Stack) -> Iterator[None]:
-    """Inside, the first SIGINT, SIGTERM or SIGHUP raises KeyboardInterrupt; the next one kills everything.
+    """Inside, the first SIGINT, SIGTERM or SIGHUP raises KeyboardInterrupt; a later one kills everything.
 
     Main thread only. It must be around the stack's own `with`, so that the second is heard while it stops.
     """
-    asked = False
+    asked = 0.0
 
     def handle(*_: object) -> None:
         nonlocal asked
-        if asked:
+        if not asked:
+            asked = time.monotonic()
+            raise KeyboardInterrupt
+        if time.monotonic() - asked > _SAME_SIGNAL_S:
             stack.kill_all()
-            return
-        asked = True
-        raise KeyboardInterrupt
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before: dict[signal.Signals, Any] = {number: signal.signal(number, handle) for number in numbers}

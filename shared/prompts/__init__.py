@@ -26,7 +26,7 @@ Message = dict[str, str]
 
 @dataclass(frozen=True)
 class Prompt:
-    """A template and the JSON schema of its answer ({} where it has none of its own); `id` is 64 hex digits."""
+    """A template and the JSON schema of its answer ({} where it has none of its own); `id` is of 64 hex."""
 
     id: str
     kind: str
@@ -41,7 +41,7 @@ def prompt_id(template: str, schema: dict[str, Any]) -> str:
 
 
 def render_case(vignette: Vignette) -> str:
-    """The case as every prompt shows it: the text, an empty line, then one line for each thing that is known."""
+    """The case as every prompt shows it: the text, an empty line, one line for each thing that is known."""
     context = vignette.context
     known = {
         "Age": None if context.age is None else f"{context.age:g} years",

@@ -3,157 +3,44 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
-import gc
-import ipaddress
 import logging
 import os
 import select
 import socket
-import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from shared.errors import GivenUp, ModelError, Unavailable
+from shared.errors import GivenUp, Unavailable
+from tests.workers.raw_server import (
+    ENDLESS,
+    OK,
+    UNTIL_CLOSED,
+    Serving,
+    Visit,
+    answering,
+    own_calls,
+    post,
+    raw_servers,
+)
 from workers.clients import connections
 from workers.clients.connections import MAX_BODY, CallsInFlight, HTTPAnswer
-
-OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
-ENDLESS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-UNTIL_CLOSED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{"
-
-
-class Visit:
-    """One connection, seen from the server."""
-
-    def __init__(self, sock: socket.socket, server: RawServer) -> None:
-        self.sock = sock
-        self.server = server
-
-    def request(self) -> bytes | None:
-        """The next whole request; None once the client is gone."""
-        data = b""
-        while b"\r\n\r\n" not in data:
-            if not (part := self._receive()):
-                return None
-            data += part
-        head, _, body = data.partition(b"\r\n\r\n")
-        length = next(
-            int(h.split(b":")[1]) for h in head.split(b"\r\n") if h.lower().startswith(b"content-length")
-        )
-        while len(body) < length:
-            if not (part := self._receive()):
-                return None
-            body += part
-        self.server.requests.append(head + b"\r\n\r\n" + body)
-        self.server.asked.release()
-        return body
-
-    def wait_until_gone(self) -> None:
-        """Wait until the client has closed the connection."""
-        while self._receive():
-            pass
-
-    def drip(self, byte: bytes) -> None:
-        """A byte now and then, until the client is gone."""
-        while not select.select([self.sock], [], [], 0.05)[0]:
-            self.sock.sendall(byte)
-        self.wait_until_gone()
-
-    def _receive(self) -> bytes:
-        try:
-            data = self.sock.recv(65536)
-        except ConnectionError:
-            data = b""
-        if not data:
-            self.server.gone.set()
-        return data
-
-
-class RawServer:
-    """A TCP server on loopback; `serve` gets every connection in a thread of its own."""
-
-    def __init__(self, serve: Callable[[Visit], None], tls: ssl.SSLContext | None = None) -> None:
-        self.serve = serve
-        self.tls = tls
-        self.connections = 0
-        self.requests: list[bytes] = []
-        self.asked = threading.Semaphore(0)  # released for each request read
-        self.gone = threading.Event()  # a client has closed its connection
-        self.closed = threading.Event()  # the server has closed one
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self.port = self.listener.getsockname()[1]
-        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}/v1/x"
-        self.threads = [threading.Thread(target=self._accept)]
-        self.threads[0].start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            self.threads.append(threading.Thread(target=self._visit, args=(sock,)))
-            self.threads[-1].start()
-
-    def _visit(self, sock: socket.socket) -> None:
-        with sock, contextlib.suppress(OSError):
-            if self.tls:
-                sock = self.tls.wrap_socket(sock, server_side=True)
-            self.serve(Visit(sock, self))
-        sock.close()
-        self.closed.set()
-
-    def stop(self) -> None:
-        with contextlib.suppress(OSError):
-            self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        for thread in self.threads:
-            thread.join(20)
-            assert not thread.is_alive()
 
 
 @pytest.fixture
 def calls() -> Iterator[CallsInFlight]:
-    """Connections of the test's own; no leftover may complain when it is collected."""
-    calls = CallsInFlight(idle_s=60)
-    yield calls
-    calls.close_all()
-    gc.collect()
+    with own_calls() as calls:
+        yield calls
 
 
 @pytest.fixture
-def serving() -> Iterator[Callable[..., RawServer]]:
-    """Starts servers that are stopped at the end."""
-    servers: list[RawServer] = []
-
-    def start(serve: Callable[[Visit], None], tls: ssl.SSLContext | None = None) -> RawServer:
-        servers.append(RawServer(serve, tls))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop()
-
-
-Serving = Callable[..., RawServer]
-
-
-def post(calls: CallsInFlight, url: str, content: bytes = b"{}", deadline_s: float = 60) -> HTTPAnswer:
-    return calls.post(url, headers={}, content=content, connect_s=5, deadline_s=deadline_s)
-
-
-def answering(visit: Visit) -> None:
-    while visit.request() is not None:
-        visit.sock.sendall(OK)
+def serving() -> Iterator[Serving]:
+    with raw_servers() as start:
+        yield start
 
 
 def failure(future: Future[HTTPAnswer]) -> BaseException | None:
@@ -168,7 +55,6 @@ def test_sequential_calls_share_a_connection(calls: CallsInFlight, serving: Serv
         assert (answer.status, answer.body) == (200, b"{}")
     assert len(server.requests) == 20
     assert server.connections == 1
-    calls.close_all()
 
 
 def test_fifty_threads_need_fifty_connections_at_most(calls: CallsInFlight, serving: Serving) -> None:
@@ -188,7 +74,6 @@ def test_fifty_threads_need_fifty_connections_at_most(calls: CallsInFlight, serv
     assert results == [[b"%d.%d" % (number, n) for n in range(4)] for number in range(50)]
     assert server.connections <= 50
     assert calls.count == 0
-    calls.close_all()
 
 
 def test_an_idle_connection_grown_old_is_not_used_again(serving: Serving) -> None:
@@ -411,6 +296,24 @@ def test_close_all_ends_a_call_that_connects(calls: CallsInFlight) -> None:
     assert error.prompt_tokens == 0
 
 
+def test_close_all_during_name_resolution_sends_nothing(
+    calls: CallsInFlight, serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that is just looking its host up opens no connection afterwards."""
+    server = serving(answering)
+    resolve = socket.getaddrinfo
+
+    def resolve_late(*args: Any, **options: Any) -> Any:
+        calls.close_all()
+        return resolve(*args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_late)
+    with pytest.raises(GivenUp) as caught:
+        post(calls, server.url)
+    assert caught.value.prompt_tokens == 0
+    assert server.connections == 0
+
+
 def _connecting(port: int) -> bool:
     """Whether more sockets of this machine wait in SYN_SENT for the port than the one of `full_backlog`."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
@@ -467,94 +370,3 @@ def test_libraries_do_not_log_requests(
     caplog.set_level(logging.DEBUG)
     post(calls, serving(answering).url)
     assert not [record for record in caplog.records if record.name.startswith("http")]
-    calls.close_all()
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A server's and a client's TLS context with a throw-away certificate for 127.0.0.1."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    folder = tmp_path_factory.mktemp("tls")
-    (folder / "c.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / "k.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(folder / "c.pem", folder / "k.pem")
-    return server, ssl.create_default_context(cafile=str(folder / "c.pem"))
-
-
-TLS = tuple[ssl.SSLContext, ssl.SSLContext]
-
-
-def test_tls_has_reuse_deadline_and_cut(serving: Serving, authority: TLS) -> None:
-    """Over TLS too: connections are used again, a drip ends at the deadline, close_all wakes a reader."""
-
-    def answer_then_drip(visit: Visit) -> None:
-        for _ in range(3):
-            visit.request()
-            visit.sock.sendall(OK)
-        visit.request()
-        visit.drip(b"H")
-
-    def hang(visit: Visit) -> None:
-        visit.request()
-        visit.wait_until_gone()
-
-    calls = CallsInFlight(tls=authority[1], idle_s=60)
-    server = serving(answer_then_drip, authority[0])
-    for _ in range(3):
-        assert post(calls, server.url).body == b"{}"
-    with pytest.raises(Unavailable, match="deadline"):
-        post(calls, server.url, deadline_s=0.5)
-    assert server.connections == 1
-    hanging = serving(hang, authority[0])
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(post, calls, hanging.url)
-        assert hanging.asked.acquire(timeout=20)
-        assert calls.close_all() == 1
-        assert isinstance(failure(future), GivenUp)
-
-
-def test_an_unknown_authority_is_refused(calls: CallsInFlight, serving: Serving, authority: TLS) -> None:
-    """A certificate that nobody vouches for ends the call before a byte of the request."""
-    server = serving(answering, authority[0])
-    with pytest.raises(Unavailable, match="no connection") as caught:
-        post(calls, server.url)
-    assert server.requests == []
-    assert caught.value.prompt_tokens == 0
-
-
-def test_a_silent_tls_server_is_left(serving: Serving, authority: TLS) -> None:
-    """A handshake that does not go on ends at the connect deadline, or when all calls are closed."""
-    server = serving(lambda visit: visit.wait_until_gone())  # plain: it never answers the handshake
-    url = server.url.replace("http:", "https:")
-    calls = CallsInFlight(tls=authority[1], idle_s=60)
-    with pytest.raises(Unavailable, match="no connection"):
-        calls.post(url, headers={}, content=b"{}", connect_s=0.3, deadline_s=60)
-    assert server.gone.wait(20)
-    server.gone.clear()
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(calls.post, url, headers={}, content=b"{}", connect_s=50, deadline_s=60)
-        while server.connections < 2:
-            assert not future.done()
-        assert calls.close_all() == 1
-        assert isinstance(failure(future), ModelError)
-    assert server.gone.wait(20)

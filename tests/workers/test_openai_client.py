@@ -1,4 +1,4 @@
-"""The OpenAI-compatible client against a real HTTP server: the request, the reply, and every shape of error."""
+"""The OpenAI-compatible client against a real HTTP server: the request, the reply, every shape of error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,89 +16,18 @@ import pytest
 
 from shared.errors import GivenUp, ModelError, OverLength, RateLimited, Refused, Rejected, Unavailable
 from shared.registry import Model, price
+from tests.workers.chat_server import CANARY, Server, chat_servers, completion
 from workers.clients import CallsInFlight, Reply, client_for, openai
 
-CANARY = "zqx-canary-7731"  # stands for clinical text
 KEY = "sk-secret-4242"
 MESSAGES = [{"role": "system", "content": "be brief"}, {"role": "user", "content": f"{CANARY} naïve"}]
 SCHEMA = {"type": "object", "properties": {"grade": {"type": "number"}}}
 
 
-def completion(content: Any = CANARY, *, finish: str = "stop", **more: Any) -> dict[str, Any]:
-    message = {"role": "assistant", "content": content, "refusal": None, **more.pop("message", {})}
-    return {
-        "id": "c1",
-        "object": "chat.completion",
-        "model": "oak-2026-10-01",
-        "system_fingerprint": "fp_1",
-        "choices": [{"index": 0, "message": message, "finish_reason": finish}],
-        "usage": {"prompt_tokens": 120, "completion_tokens": 45, "total_tokens": 165},
-        **more,
-    }
-
-
-class Server(ThreadingHTTPServer):
-    """Answers every request with what the test has set, and remembers it."""
-
-    daemon_threads = True
-    request_queue_size = 256
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[str, dict[str, str], dict[str, Any]]] = []
-        self.status = 200
-        self.headers: dict[str, str] = {}
-        self.body: Any = completion()
-        self.hold: threading.Event | None = None
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}/v1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Server
-
-    def do_POST(self) -> None:  # noqa: N802 (http.server's name)
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        self.server.requests.append((self.path, headers, json.loads(body)))
-        if self.server.hold is not None:
-            self.server.hold.wait(20)
-            self.close_connection = True
-            return
-        sent = self.server.body
-        payload = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
-        given = {
-            "Content-Type": "application/json",
-            "Content-Length": str(len(payload)),
-            **self.server.headers,
-        }
-        self.send_response_only(self.server.status)
-        for name, value in given.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(payload)
-
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
-
-
 @pytest.fixture
 def servers() -> Iterator[Callable[[], Server]]:
-    """Starts servers that are stopped at the end."""
-    started: list[tuple[Server, threading.Thread]] = []
-
-    def start() -> Server:
-        server = Server()
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        started.append((server, thread))
-        return server
-
-    yield start
-    for server, thread in started:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with chat_servers() as start:
+        yield start
 
 
 @pytest.fixture
@@ -136,7 +64,7 @@ def ask(server: Server, calls: CallsInFlight, **changes: Any) -> Reply:
 
 
 def failure(server: Server, calls: CallsInFlight, kind: type[ModelError], **changes: Any) -> ModelError:
-    """The error of a call; whatever it is, it names neither text nor key, and one request was made at most."""
+    """The error of a call; whatever it is, it names neither text nor key, after one request at most."""
     before = len(server.requests)
     with pytest.raises(ModelError) as caught:
         ask(server, calls, **changes)
@@ -150,7 +78,7 @@ def failure(server: Server, calls: CallsInFlight, kind: type[ModelError], **chan
 
 
 def test_the_request_is_the_protocols(server: Server, calls: CallsInFlight) -> None:
-    """Path, body and headers are those of a chat completion with a JSON schema; nothing else identifies it."""
+    """Path, body and headers are those of a chat completion with a JSON schema, and no more."""
     ask(server, calls)
     path, headers, body = server.requests[0]
     assert path == "/v1/chat/completions"

@@ -1,0 +1,47 @@
+"""`consilium show`: one consultation in full, for a person."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Annotated, Any
+
+import typer
+
+from producers.case import Case, load_case
+from producers.case_view import case_view
+from producers.cli.common import Format, NotFound, database, out, vault
+
+
+def show(
+    consultation: Annotated[uuid.UUID, typer.Argument(help="See `consilium results`.")],
+    format_: Annotated[Format, typer.Option("--format")] = Format.table,
+) -> None:
+    """Vignette, answers under letters, then whose they were, grades, reliabilities, lists, every call."""
+    with database() as session:
+        case = load_case(session, vault(), consultation)
+    if case is None:
+        raise NotFound(f"no consultation {consultation}: see `consilium results SUBMISSION`")
+    if format_ is Format.table:
+        out.print(case_view(case))
+    else:
+        print(json.dumps(_as_json(case), default=str, indent=None if format_ is Format.ndjson else 2))
+
+
+def _as_json(case: Case) -> dict[str, Any]:
+    return {
+        "consultation": case.row,
+        "vignette": case.vignette.model_dump(mode="json") if case.vignette else None,
+        "answers": [
+            {
+                **{k: v for k, v in vars(answer).items() if k != "recommendation"},
+                "recommendation": answer.recommendation and answer.recommendation.model_dump(mode="json"),
+            }
+            for answer in case.answers
+        ],
+        "reviews": [
+            {"reviewer": u, "author": i, "grade": grade, "critique": case.critiques[u, i]}
+            for (u, i), grade in sorted(case.grades.items())
+        ],
+        "calls": list(case.calls),
+    }

@@ -1,0 +1,243 @@
+"""The story: start everything, submit, watch, kill a worker halfway, see all end, compare, write the page."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+from rich.console import Console, Group
+from rich.live import Live
+
+from db.engine import transaction
+from db.queries import reports
+from db.queries.documents import Vault
+from db.queries.events import CHANNEL
+from producers.case import load_case
+from producers.cli.stack import Stack
+from producers.cli.up import stopping_on_signals
+from producers.demo.board import board_view, featured_view, results_view, stage_of
+from producers.demo.page import write_page
+from producers.demo.score import Scored, score
+from producers.intake import Order, accept
+from producers.nudge import nudge
+from producers.readers.ndjson import read_ndjson
+from shared.registry import load_registry
+from shared.sealing import SiteKey
+from shared.settings import get_settings
+
+FEATURED = 1
+"""Place of the case that is shown in full (0-based): a sore throat with a penicillin allergy."""
+
+OVERRIDES = {
+    # deadlines are short here, hence leases too, so that a killed worker costs seconds
+    "hold_s": 3,
+    "lease_slack_s": 1,
+    "stall_slack_s": 1,
+    "sweep_every_s": 1,
+    "backoff_base_s": 0.2,
+    "backoff_cap_s": 2,
+    "close_calls_after_s": 1,
+    "history_purposes": "care,demo",
+}
+TIME_SCALE = 0.12
+FAULTS = ("--rate-429", "0.04", "--rate-5xx", "0.04", "--rate-malformed", "0.03")
+
+# Who holds calls at this moment: the busiest model worker is the one that is killed.
+BUSIEST = """
+    SELECT split_part(holder, '@', 1) AS worker, count(*) FROM owed_answers
+    WHERE state = 'owed' AND claimed_until > now() AND holder LIKE 'models-%'
+    GROUP BY 1 ORDER BY 2 DESC LIMIT 1
+"""
+
+
+@dataclass
+class Told:
+    """What happened, for the last lines and the page."""
+
+    submission: uuid.UUID
+    killed: str | None
+    seconds: float
+    scored: list[Scored]
+    calls: dict[str, Any]
+    overlaps_at_the_panel: int
+    flower_url: str
+    home: Path
+
+
+def tell(home: Path, vignettes: Path, *, seed: int, keep: bool) -> int:
+    """Run the demo; 0 if every case ended and nothing was paid twice."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=130)
+    began = time.monotonic()
+    console.print("[bold]Consilium[/bold]: three models over one patient, in a council. Every model here is")
+    console.print("[bold]simulated[/bold]; PostgreSQL, Redis, Celery and HTTP are real. No medical device.\n")
+    panel = ("--seed", str(seed), *FAULTS)
+    stack = Stack(home, OVERRIDES, workers=2, time_scale=TIME_SCALE, panel_options=panel)
+    with stopping_on_signals(stack):
+        try:
+            with stack:
+                stack.wait_ready()
+                console.print(f"all {len(stack.names)} processes up after {time.monotonic() - began:.1f} s")
+                told = _run(console, stack, vignettes, seed, began)
+                page = home / "demo.html"
+                write_page(page, told)
+                _last_words(console, told, stack, page)
+                if keep:
+                    console.print("running until Ctrl-C …")
+                    threading.Event().wait()
+        except KeyboardInterrupt:
+            console.print("stopped")
+            if not keep:
+                return 130
+    ended = all(one.state != "open" for one in told.scored)
+    paid_twice = told.calls["dup"] + told.calls["overlap"] + told.overlaps_at_the_panel
+    return 0 if ended and paid_twice == 0 else 1
+
+
+def _run(console: Console, stack: Stack, vignettes: Path, seed: int, began: float) -> Told:
+    os.environ.update({k: v for k, v in stack.environ.items() if k.startswith("CONSILIUM_")})
+    get_settings.cache_clear()
+    settings = get_settings()
+    url = stack.addresses.database_url
+    vault = Vault(SiteKey(stack.addresses.site_key), settings.retention_days)
+    registry = load_registry(settings.require_models_file())
+    order = Order(strategy="RANDOM", n=3, purpose="demo", seed=seed)
+    with vignettes.open("rb") as stream, transaction(url) as session:
+        receipt = accept(
+            session,
+            read_ndjson(stream),
+            order,
+            body_digest="demo",
+            settings=settings,
+            registry=registry,
+            vault=vault,
+        )
+    nudge(settings)
+    console.print(f"submission {receipt.submission_id}: {receipt.accepted} vignettes accepted\n")
+    killed = _watch(console, stack, url, vault, receipt.submission_id)
+    with transaction(url) as session:
+        scored = score(session, vault, receipt.submission_id)
+        calls = reports.call_counts(session, receipt.submission_id)
+    assert stack.panel_url is not None
+    ledger = httpx.get(f"{stack.panel_url.removesuffix('/v1')}/ledger").json()
+    return Told(
+        submission=receipt.submission_id,
+        killed=killed,
+        seconds=time.monotonic() - began,
+        scored=scored,
+        calls=calls,
+        overlaps_at_the_panel=int(ledger["overlaps"]),
+        flower_url=stack.flower_url,
+        home=stack.home,
+    )
+
+
+def _watch(console: Console, stack: Stack, url: str, vault: Vault, submission: uuid.UUID) -> str | None:
+    """The live board until all have ended; halfway the busiest worker is killed. Its name and pid."""
+    killed: str | None = None
+    names: dict[Any, str] = {}
+    said: set[str] = set()
+    with (
+        psycopg.connect(url, autocommit=True) as listening,
+        Live(console=console, refresh_per_second=8, vertical_overflow="visible") as live,
+    ):
+        listening.execute(f"LISTEN {CHANNEL}")
+        while True:
+            with transaction(url) as session:
+                rows = reports.board(session, submission)
+                if not names:
+                    cases = [load_case(session, vault, row["id"]) for row in rows]
+                    names = {c.row["id"]: c.vignette.id for c in cases if c and c.vignette}
+                featured = load_case(session, vault, rows[FEATURED]["id"])
+            assert featured is not None
+            if console.is_terminal:
+                live.update(Group(board_view(rows, names), featured_view(featured)))
+            else:
+                _plain(console, rows, said)
+            done = sum(row["answers"] + row["reviews"] for row in rows)
+            owed = sum(row["n"] ** 2 for row in rows)
+            if killed is None and done >= owed / 2:
+                busiest = listening.execute(BUSIEST).fetchone()
+                if busiest is not None:
+                    name, calls = busiest
+                    pid = stack.pid(name)
+                    stack.kill(name)
+                    killed = f"{name} (pid {pid})"
+                    console.print(
+                        f"[bold red]kill -9 {pid}[/bold red]: worker {name} dies with {calls} calls in flight"
+                    )
+            if all(row["state"] != "open" for row in rows):
+                break
+            for _event in listening.notifies(timeout=0.2, stop_after=1):
+                pass
+    if not console.is_terminal:
+        console.print(featured_view(featured))
+    return killed
+
+
+def _plain(console: Console, rows: Any, said: set[str]) -> None:
+    """Piped: a line when another quarter has ended."""
+    ended = sum(row["state"] != "open" for row in rows)
+    stages: dict[str, int] = {}
+    for row in rows:
+        stages[stage_of(row)] = stages.get(stage_of(row), 0) + 1
+    mark = f"{ended * 4 // len(rows)}"
+    if mark not in said:
+        said.add(mark)
+        console.print(" · ".join(f"{n} {stage.replace('_', ' ')}" for stage, n in stages.items()))
+
+
+def summary(told: Told) -> str:
+    """The line that says what was promised."""
+    total = len(told.scored)
+    ended = sum(one.state != "open" for one in told.scored)
+    review = sum(one.state == "needs_review" for one in told.scored)
+    twice = told.calls["dup"] + told.calls["overlap"] + told.overlaps_at_the_panel
+    workers = 1 if told.killed else 0
+    return (
+        f"{workers} worker killed · {ended} of {total} ended ({review} for review) · "
+        f"calls paid twice: {twice} · calls that died with their worker: {told.calls['lost']}"
+    )
+
+
+def _short(path: Path) -> str:
+    """Relative where it lies below the folder one stands in."""
+    path = path.absolute()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _last_words(console: Console, told: Told, stack: Stack, page: Path) -> None:
+    console.print()
+    console.print(results_view(told.scored))
+    verdicts = [one.against_best_member for one in told.scored]
+    right = sum(bool(one.council_right) for one in told.scored)
+    mean = sum(one.members_right / max(one.members, 1) for one in told.scored)
+    console.print(
+        f"\nThe council was right in {right} of {len(told.scored)}, its members in {mean:.1f} on average. "
+        f"Against each case's best member (of the three, the one whose model did best on the other cases): "
+        f"better {verdicts.count('better')}, equal {verdicts.count('equal')}, worse "
+        f"{verdicts.count('worse')}. Simulated models, {len(told.scored)} cases: no evidence about real ones.",
+        highlight=False,
+    )
+    console.print(f"\n[bold]{summary(told)}[/bold]", highlight=False)
+    user, password = stack.flower_auth
+    home = _short(told.home)
+    console.print(
+        f"\nthe same as a page   {_short(page)}\n"
+        f"stored data          {home} (PostgreSQL, Redis, logs)\n"
+        f"Flower               {told.flower_url}, user {user}, password {password}, while it runs\n\n"
+        f"what to type next    CONSILIUM_HOME={home} .venv/bin/consilium up\n"
+        f"and beside it        CONSILIUM_HOME={home} .venv/bin/consilium show "
+        f"{told.scored[FEATURED].case.row['id']}\n\n"
+        f"demo took {told.seconds:.0f} s",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,101 @@
+"""Peer grading with a memory: the default form of the Vancouver consensus.
+
+One consultation has N·(N−1) grades, too few to know a reviewer. So each item's grade is the generalised
+least-squares mean of its reviewers' grades less their remembered biases, weighted by the remembered
+covariance (own errors, what a family shares, and how uncertain the biases themselves are). With no memory it
+is the plain mean; where a family's sharing matters and cannot be told, too, and the result says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.memory import Pool, Reviewer
+from shared.vancouver import ItemGrade, ReviewerMeasure, checked
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PeerGrades:
+    """Grades by item, measures by reviewer, and the form: `memory`, or `mean` with its reason."""
+
+    items: dict[int, ItemGrade]
+    reviewers: dict[int, ReviewerMeasure]
+    form: str
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Who a reviewer is in the memory."""
+
+    model: str
+    family: str
+
+
+def grade_peers(
+    grades: Iterable[tuple[int, int, float]], seats: Mapping[int, Seat], pool: Pool | None
+) -> PeerGrades:
+    """Consensus of grades (reviewer, item, grade in [0, 1]); seats name the reviewers.
+
+    An item's variance is that of its grade as estimated; a reviewer's variance is the mean square of its
+    grades less bias against the final grades, and its reliability max(0, 1 − √variance / (√2 · std of all
+    grades)), 1 where all grades are equal. Raises `BadGrade`.
+    """
+    edges = checked(grades, 1.0)
+    reviewers = sorted({u for u, _ in edges})
+    reason = _why_mean(reviewers, seats, pool)
+    known = {u: _known(seats[u], pool) for u in reviewers} if pool is not None and reason is None else None
+    items: dict[int, ItemGrade] = {}
+    for i in sorted({i for _, i in edges}):
+        given = [(u, edges[u, i]) for u in reviewers if (u, i) in edges]
+        items[i] = _mean(given) if known is None or pool is None else _weighted(given, known, pool)
+    spread = float(np.std(list(edges.values()))) if edges else 0.0
+    measures = {}
+    for u in reviewers:
+        bias = known[u].bias if known else 0.0
+        residuals = [(g - bias - items[i].grade) ** 2 for (v, i), g in edges.items() if v == u]
+        variance = math.fsum(residuals) / len(residuals)
+        reliability = max(0.0, 1 - math.sqrt(variance) / (math.sqrt(2) * spread)) if spread > 0 else 1.0
+        measures[u] = ReviewerMeasure(reliability, variance, bias)
+    return PeerGrades(items, measures, "mean" if known is None else "memory", reason)
+
+
+def _why_mean(reviewers: list[int], seats: Mapping[int, Seat], pool: Pool | None) -> str | None:
+    if pool is None:
+        return "no_memory"
+    families = [seats[u].family for u in reviewers]
+    together = {family for family in families if families.count(family) > 1}
+    return "sharing_not_told" if together - pool.told else None
+
+
+def _known(seat: Seat, pool: Pool) -> Reviewer:
+    stranger = Reviewer(seat.family, 0.0, pool.bias_variance, pool.variance, 0.0)
+    return pool.reviewers.get(seat.model, stranger)
+
+
+def _mean(given: list[tuple[int, float]]) -> ItemGrade:
+    """Plain mean; its variance from the scatter, the largest there is (0.25) for a single grade."""
+    values = [g for _, g in given]
+    mean = math.fsum(values) / len(values)
+    if len(values) < 2:
+        return ItemGrade(mean, 0.25)
+    return ItemGrade(mean, math.fsum((g - mean) ** 2 for g in values) / (len(values) - 1) / len(values))
+
+
+def _weighted(given: list[tuple[int, float]], known: Mapping[int, Reviewer], pool: Pool) -> ItemGrade:
+    who = [known[u] for u, _ in given]
+    same = np.array([[a.family == b.family for b in who] for a in who])
+    shared = np.array([pool.shared.get(r.family, pool.shared_pool) for r in who])
+    covariance = np.where(same, shared, 0) + np.diag([r.variance + r.bias_variance for r in who])
+    inverse = np.linalg.inv(covariance)
+    weights = inverse.sum(axis=1)
+    total = float(weights.sum())
+    corrected = np.array([g - known[u].bias for u, g in given])
+    return ItemGrade(min(1.0, max(0.0, float(weights @ corrected) / total)), 1 / total)
