@@ -4,8 +4,8 @@
 
 Simulated, on 0…10 as in the sources and divided by ten: true grades uniform in 1…9, each reviewer's noise sd
 uniform in 0.1…2.5, biases uniform in ±1.5 or 0, grades clipped to the scale. `trio`: three models of three
-families grade each other all the time. `pool`: trios drawn from nine models of three families, whose errors on
-an item correlate at ρ within the family; the two of one family sit together in every tested consultation.
+families grade each other all the time. `pool`: trios drawn from nine models of three families, whose errors
+on an item correlate at ρ within the family; the two of one family sit together in every tested consultation.
 `pair`: one trio, two of one family, ρ; nothing tells what they share. Memory and mean see the same grades.
 """
 

@@ -199,7 +199,7 @@ _ONE = rf"(?:(?<![\d.,-])(?:{_EQUAL}|1[.,]0+|0?[.,]9\d*){_NO_UNIT}|\b{_SPELLED}|
 _VALUE = (
     rf"(?:{_ONE}|(?<![\d.,])(?:0?[.,]\d+|1|10|100){_NO_UNIT}|(?<![\d.])100\s*(?:%|percent)|\b(?:one|ten|"
     rf"hundred)\b"
-    rf"(?!\s+{_UNIT})|\b{_BEST}\b|\b{_GOOD}\b|\b(?:correct|accurate|complete|right|flawless|well|"
+    rf"(?!\s+{_UNIT})|\b{_BEST}\b|\b{_GOOD}\b|\b(?:correct|accurate|complete|right|flawless|fully|well|"
     rf"lenient)\w*)"
 )
 _GAP = r"(?:\W+\w+)"
@@ -213,7 +213,7 @@ GRADING = re.compile(
     "|".join(
         [
             # whom it is meant for
-            r"\b(?:reviewers?|graders?|evaluators?)\b",
+            r"\b(?:reviewers?|graders?|evaluators?|assessors?)\b|\bfor\s+(?:scoring|grading)\b",
             r"\b(?:judges?|examiners?|raters?|assessors?)\s+(?:should|must|shall|will|are|can|please|"
             r"ought|need|may)\b",
             r"\b(?:dear|attention|note\s+(?:to|for)|hey|hello)\s+(?:\w+\s+){0,2}?(?:judges?|examiners?|"
@@ -237,6 +237,8 @@ GRADING = re.compile(
             rf"\b(?:give|award|assign|grant|deserve|merit|earn|warrant)\w*{_GAP}{{0,5}}?\W+{_GOOD}\s+"
             rf"(?:{_MARK}|evaluation\b|review\b)",
             rf"\b(?:award|assign|deserve|merit|earn)\w*{_GAP}{{0,3}}?\W+{_BEST}\W*$",
+            rf"\b{_MARK}{_GAP}{{0,3}}?\W+{_BEST}\W*$|\b(?:evaluated|judged|assessed)\s+as\s+(?:perfect|"
+            rf"correct|flawless)\b",
             rf"\b(?:choose|select|pick|enter|return|give|use)\s+(?:the\s+)?{_BEST}\s+(?:value|number|"
             rf"option)\b",
             r"\b(?:return|output|write|enter|print|say|type)\s+(?:only\s+|just\s+)?(?:the\s+)?(?:number|"
@@ -252,7 +254,9 @@ GRADING = re.compile(
             rf"{_START}(?:grade|score|rate|mark|rank|judge|evaluate)\s+(?:generously|highly|favou?rably|"
             rf"leniently|kindly|"
             r"positively|accordingly)\b",
-            rf"\b(?:give|award|assign|grant)\s+{_THIS}{_ANSWER}",
+            rf"\b(?:give|award|assign|grant|approve[ds]?|endorse[ds]?|verified|"
+            rf"accept(?:ed)?)\s+{_THIS}{_ANSWER}",
+            rf"\b100\s*%\s+{_ANSWER}|\b(?:answer|recommendation|submission)s?\s+(?:deserve|merit)",
             r"\b(?:grade|score|rate|mark)(?:this|the|my)",  # glued
             rf"\bgive\s+(?:this|it|me)\s+an?\s+(?:\w+\s+){{0,3}}?(?:1|one|ten|10|100|perfect)\b(?!-|"
             rf"\s+time){_NO_UNIT}",
@@ -267,7 +271,7 @@ GRADING = re.compile(
             rf"\b(?:anything|nothing|do\s+not\s+(?:give|go|score|grade))\s+(?:under|below|less|"
             rf"lower)\b.{{0,20}}?"
             rf"(?<![\d.,])(?:0?[.,]\d+|1[.,]0+){_NO_UNIT}",
-            rf"^\W*(?:rate|eval\w*|verdict|value)\W*[:=]\W*{_ONE}",
+            rf"^\W*(?:\w+\s+){{0,3}}?(?:rate|eval\w*|verdict|value|say)\W*[:=]\W*{_ONE}",
             rf"\b{_MARK}{_GAP}{{0,6}}?\W+{_ONE}|{_ONE}\s+(?:\w+\s+){{0,3}}?{_MARK}",
             rf"\b(?:graded|scored|rated|marked|awarded|given|assigned){_GAP}{{0,5}}?\W+{_ONE}",
             rf"\b(?:give|award|assign|grant|return|output|enter|put|deserve|merit|earn|worth|respond|"
@@ -284,7 +288,8 @@ GRADING = re.compile(
             r"(?:\b0\b|\bzero\b|\blow|\bworse|\bbelow\b)",
             r"\bmark\s+(?:it|them|others?|the\s+rest)\s+down\b|\bdowngrade\s+(?:the\s+)?(?:others?|rest|"
             r"them)\b|"
-            r"\beveryone\s+else's\b|\bmore\s+lenient\b|\bupvote\b|\bdo\s+not\s+(?:penali[sz]e|deduct|"
+            r"\beveryone\s+else's\b|\bmore\s+lenient\b|\bdeduct|\bupvote\b|\bdo\s+not\s+(?:penali[sz]e|"
+            r"deduct|"
             r"mark\s+down)\b|"
             r"\bno\s+deductions?\b|"
             r"\bvote\s+for\s+(?:this|me)\b",

@@ -20,9 +20,9 @@ from celery.exceptions import Ignore, MaxRetriesExceededError, Reject, Retry
 from sqlalchemy.exc import OperationalError
 
 from db.queries import events, workers
-from shared.broker import MESSAGE_VERSION
+from shared.broker import CHECK_MODEL, MESSAGE_VERSION
 from shared.errors import ConsiliumError
-from workers import answering, concluding, dispatch, flow, recompute
+from workers import answering, checking, concluding, dispatch, flow, recompute
 from workers.app import app
 from workers.context import Context, get_context
 
@@ -143,6 +143,14 @@ def deliver_events(self: AnyTask) -> None:
 def recompute_reviewers(self: AnyTask) -> None:
     """The reviewers' memory, from raw grades, once a period."""
     _once_a_period("recompute_reviewers", get_context().settings.recompute_every_s, recompute.reviewers)
+
+
+@app.task(bind=True, name=CHECK_MODEL)
+@guarded
+def check_model(self: AnyTask, version: int, check_id: str, model: str) -> None:
+    """Whether a model answers, told to whoever asked."""
+    if known(version):
+        checking.check_model(get_context(), check_id, model)
 
 
 def _once_a_period(job: str, every_s: float, run: Callable[[Context], str]) -> None:

@@ -65,7 +65,8 @@ def commands(
         **{name: (_worker(name, models, "threads", model_slots), ready) for name in many},
         "urgent": (_worker("urgent", "remote.urgent,local.urgent", "threads", 8), ready),
         "conclude": (_worker("conclude", "conclude,periodic", "threads", 4), ready),
-        "quarantine": (_worker("quarantine", "quarantine", "prefork", 1), ready),
+        # one at a time, in its own process: what crashes there crashes nothing else
+        "quarantine": (_worker("quarantine", "quarantine", "solo", 1), ready),
         "beat": ([*_CELERY, "beat", "-s", str(home / "beat-schedule"), "-l", "INFO"], "beat: Starting"),
         "flower": ([*_CELERY, "flower", *flower], "Visit me at"),
     }

@@ -46,7 +46,7 @@ OVERRIDES = {
     "close_calls_after_s": 1,
     "history_purposes": "care,demo",
 }
-TIME_SCALE = 0.12
+TIME_SCALE = 0.05
 FAULTS = ("--rate-429", "0.04", "--rate-5xx", "0.04", "--rate-malformed", "0.03")
 
 # Who holds calls at this moment: the busiest model worker is the one that is killed.
@@ -222,9 +222,9 @@ def _last_words(console: Console, told: Told, stack: Stack, page: Path) -> None:
     mean = sum(one.members_right / max(one.members, 1) for one in told.scored)
     console.print(
         f"\nThe council was right in {right} of {len(told.scored)}, its members in {mean:.1f} on average. "
-        f"Against each case's best member (of the three, the one whose model did best on the other cases): "
+        f"Against its best member (of each three, the one whose model did best on the other cases): "
         f"better {verdicts.count('better')}, equal {verdicts.count('equal')}, worse "
-        f"{verdicts.count('worse')}. Simulated models, {len(told.scored)} cases: no evidence about real ones.",
+        f"{verdicts.count('worse')}. Simulated models, {len(told.scored)} cases: no evidence on real ones.",
         highlight=False,
     )
     console.print(f"\n[bold]{summary(told)}[/bold]", highlight=False)

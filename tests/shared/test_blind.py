@@ -181,7 +181,7 @@ def test_answer_in_one_format() -> None:
 @pytest.mark.parametrize("planted", GRADING)
 @pytest.mark.parametrize("field", ["name", "dose", "route", "frequency", "indication", "rationale"])
 def test_no_field_carries_a_planted_sentence(field: str, planted: str) -> None:
-    """Wherever it is planted, the answer reads as if it had not been (but for a name, which was only that)."""
+    """Wherever it is planted, the answer reads as if it had not been, or without that field."""
     fields = {
         "name": "foozumab",
         "dose": "5 mg",
