@@ -191,7 +191,6 @@ def make_app(panel: Panel) -> web.Application:
 async def _answer(
     panel: Panel, model: Model, reply: Reply, call: Call, schema: object, limit: object
 ) -> web.Response:
-    call.prompt_tokens = reply.prompt_tokens
     fault = call.fault = panel.faults.draw(model.name, *reply.what)
     if fault == "unavailable":
         return _error(503, "unavailable", "the model is not available")
@@ -200,10 +199,12 @@ async def _answer(
         as_date = uniform("wait form", *reply.what) < 0.5
         header = formatdate(time.time() + wait_s, usegmt=True) if as_date else str(wait_s)
         return _error(429, "rate_limit_exceeded", "too many requests", {"Retry-After": header})
+    call.prompt_tokens = reply.prompt_tokens  # billed from here on, also if the client leaves
     if fault == "hang":
         await asyncio.Event().wait()
     await asyncio.sleep(latency_s(panel, model, reply))
     if fault == "5xx":
+        call.prompt_tokens = 0
         return _error(
             choice((500, 502, 503), "status", *reply.what), "server_error", "the server had an error"
         )

@@ -77,7 +77,9 @@ def _order(medication: Medication, scrubber: _Tally) -> str:
         "dose": re.sub(r"(?<=\d)(?=(?:mg|mcg|g|ml|units)\b)", " ", scrubber(medication.dose)),
         "route": _plain(scrubber(medication.route)),
         "frequency": _plain(scrubber(medication.frequency)),
-        "indication": re.sub(r"^for\s+", "", scrubber(medication.indication), flags=re.IGNORECASE),
+        "indication": re.sub(
+            r"^for\s+", "", scrubber(medication.indication).rstrip(" ."), flags=re.IGNORECASE
+        ),
     }
     shown = [_cap(value, _CAPS[field]) for field, value in fields.items() if field != "indication" and value]
     if fields["indication"]:

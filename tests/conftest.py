@@ -19,6 +19,17 @@ from embedded.services import Services
 _numbers = itertools.count()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--size 500` runs the pipeline's tests in full."""
+    parser.addoption("--size", type=int, default=60, help="records in the pipeline's bulk tests")
+
+
+@pytest.fixture
+def size(request: pytest.FixtureRequest) -> int:
+    """Records in a bulk test."""
+    return int(request.config.getoption("--size"))
+
+
 @pytest.fixture(scope="session")
 def home() -> Iterator[Path]:
     """A local folder that the servers' user can enter (pytest's own folders are not)."""

@@ -44,7 +44,7 @@ def log_plainly(**_: Any) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # a line a task received and another succeeded: ids only, but a thousand of them tell nobody anything
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
-    logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
+    logging.getLogger("celery.app.trace").setLevel(logging.ERROR)
 
 
 @worker_init.connect

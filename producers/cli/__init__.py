@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
 from producers.cli import models, sources
 from producers.cli.common import err
@@ -34,6 +35,10 @@ def main() -> None:
     """Run a command; an error on purpose is one sentence on stderr and its exit code."""
     try:
         app()
+    except SQLAlchemyError as error:
+        # a driver's message may quote the row
+        err.print(f"consilium: a bug, or the database refused: {type(error).__name__}", style="red")
+        sys.exit(1)
     except ConsiliumError as error:
         err.print(f"consilium: {error}", style="red", markup=False, highlight=False)
         sys.exit(error.exit_code)

@@ -29,11 +29,11 @@ _UNIT = (
     r"(?:%|(?:mg|mcg|μg|ug|g|kg|ml|l|iu|(?:million )?units?|meq|mmol|puffs?|drops?)\b"
     r"|(?:tab(?:let)?|cap(?:sule)?)s?\b)"
 )
-_STRENGTH = re.compile(
+_DOSE = re.compile(
     rf"(?<![\w#.]){_NUMBERS}(?:\s*-?\s*{_UNIT}(?:\s*/\s*(?:\d+\s*)?\w+)*)+"  # 40 mg, 875/125 mg, 2 g/day
-    rf"|(?<=\w\s)(?<![\w#.]){_NUMBERS}(?![\w-])"  # a bare number after a word: 70/30, 250; not the 5 of 5-ASA
     r"|\bq\.?\s*\d+(?:\s*-\s*\d+)?\s*h(?:ours?|rs?)?\b"  # q8h, q 4-6 hours
 )
+_BARE = re.compile(rf"(?<=\w\s)(?<![\w#.]){_NUMBERS}(?![\w-])")  # 70/30, 250 after a word; not the 5 of 5-ASA
 _TAIL = re.compile(r"\bfor\b.*|\bas needed\b.*", re.DOTALL)  # an indication is no part of the name
 _BRACKETS = re.compile(r"[(\[]([^()\[\]]*)[)\]]")
 _STRONG = re.compile(r"/|\+|&|,|;|\band\b|\bwith\b|\bplus\b")
@@ -109,10 +109,10 @@ def _parts(text: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
         return found, ()
     known: set[str] = set()
     unknown: list[str] = []
-    for part in _STRONG.split(_TAIL.sub(" ", _STRENGTH.sub(" ", text))):
+    for part in _STRONG.split(_DOSE.sub(" ", _TAIL.sub(" ", text))):
         if found := _lookup(part) or _hyphenated(part):
             known.update(found)
-        elif rest := _reductions(part)[2]:
+        elif rest := _reductions(part)[-2]:
             unknown.append(rest)
     if not known and not unknown:
         return None
@@ -133,11 +133,19 @@ def _lookup(text: str) -> tuple[str, ...]:
     return next((table[key] for key in _reductions(text) if key in table), ())
 
 
-def _reductions(text: str) -> tuple[str, str, str, str]:
-    """A name ever barer: as it is; without strengths; without form, route, frequency; without salts."""
-    weaker = _key(_STRENGTH.sub(" ", _TAIL.sub(" ", text)))
-    words = [word for word in weaker.split() if word not in _FILLER]
-    return _key(text), weaker, " ".join(words), " ".join(word for word in words if word not in _SALTS)
+def _reductions(text: str) -> list[str]:
+    """A name ever barer: as it is; without doses; form, route, frequency; salts; again without numbers."""
+    doseless = _DOSE.sub(" ", _TAIL.sub(" ", text))
+    barer = [_key(text)]
+    for weaker in (_key(doseless), _key(_BARE.sub(" ", doseless))):
+        words = weaker.split()
+        barer.append(weaker)
+        while words and words[-1] in _FILLER:  # from the end first: "Ery-Tab" is a name, "tab" is none
+            words.pop()
+            barer.append(" ".join(words))
+        words = [word for word in words if word not in _FILLER]
+        barer += [" ".join(words), " ".join(word for word in words if word not in _SALTS)]
+    return barer
 
 
 def _fold(text: str) -> str:
