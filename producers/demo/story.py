@@ -47,7 +47,7 @@ OVERRIDES = {
     "history_purposes": "care,demo",
 }
 TIME_SCALE = 0.05
-FAULTS = ("--rate-429", "0.04", "--rate-5xx", "0.04", "--rate-malformed", "0.03")
+FAULTS = ("--faults", "off", "--rate-429", "0.04", "--rate-5xx", "0.04", "--rate-malformed", "0.03")
 
 # Who holds calls at this moment: the busiest model worker is the one that is killed.
 BUSIEST = """
