@@ -19,9 +19,7 @@ def case_view(case: Case, *, reveal: bool = True, calls: bool = True) -> Group:
 
 def _parts(case: Case, reveal: bool, calls: bool) -> Iterator[RenderableType]:
     row = case.row
-    state = row["state"] if row["state"] != "open" else row["stage"]
-    why = row["rule"] or row["reason"]
-    yield Text(f"consultation {row['id']} · {row['kind']} · {state}{f' ({why})' if why else ''}", "bold")
+    yield Text(f"consultation {row['id']} · {row['kind']} · {state_of(case)}", "bold")
     yield Panel(Text(case.vignette.vignette if case.vignette else "(erased)"), title="vignette", expand=True)
     yield _answers(case)
     yield grades_table(case)
@@ -40,6 +38,14 @@ def _answers(case: Case) -> Table:
     for answer in case.answers:
         table.add_row(answer.label, said(answer))
     return table
+
+
+def state_of(case: Case) -> str:
+    """Its state once ended, its stage until then, and why."""
+    row = case.row
+    state = str(row["state"] if row["state"] != "open" else row["stage"]).replace("_", " ")
+    why = row["rule"] or row["reason"]
+    return f"{state} ({why.replace('_', ' ')})" if why else state
 
 
 def said(answer: Answer) -> str:

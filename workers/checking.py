@@ -18,7 +18,7 @@ CASE = "A healthy adult asks for nothing. This is a test of the connection: answ
 
 
 def check_model(ctx: Context, check_id: str, name: str) -> None:
-    """Ask, and tell on `CHECK_CHANNEL`: ok, seconds, name returned or the kind of error. Nothing is stored."""
+    """Ask, and tell on `CHECK_CHANNEL`: ok, seconds, returned name or kind of error. Nothing is stored."""
     told: dict[str, object] = {"check": check_id, "model": name, "ok": False}
     model = ctx.registry.get(name)
     if model is None:

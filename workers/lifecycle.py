@@ -23,7 +23,7 @@ from celery.signals import (
 from sqlalchemy.exc import OperationalError
 
 from db.engine import engine_for
-from db.queries import owed_answers, workers
+from db.queries import consultations, owed_answers, workers
 from workers.clients import calls_in_flight
 from workers.context import get_context
 
@@ -55,13 +55,17 @@ def begin(sender: Any, **_: Any) -> None:
     queues = sorted(sender.app.amqp.queues.consume_from)
     try:
         with ctx.transaction() as session:
-            workers.register(session, ctx.name, ctx.boot_id, queues)
+            died = workers.register(session, ctx.name, ctx.boot_id, queues)
             freed = owed_answers.end_leases_of_former_self(session, name=ctx.name, holder=ctx.holder)
+            if died:
+                # it took messages with it that it had fetched and not begun; nobody can tell which, so
+                # whatever nobody works on is resumed, and copies find the row settled or held
+                consultations.flag_all(session)
     except OperationalError:
         log.warning("postgresql away at start: leases of a former self end by time")
         return
-    if freed:
-        log.info("freed leases of a former self=%d", freed)
+    if died:
+        log.info("the former self died: leases freed=%d", freed)
 
 
 @worker_process_init.connect

@@ -101,7 +101,7 @@ UNSEND = text("""
     WHERE id = ANY(:ids) AND state = 'open'
 """)
 
-# The broker has forgotten everything: whatever was in it is due at once.
+# The broker has forgotten everything, or a dead worker took messages with it: all in flight is due at once.
 FLAG_ALL = text("""
     UPDATE consultations SET flagged = true, next_resume_at = now()
     WHERE state = 'open' AND dispatched_at IS NOT NULL

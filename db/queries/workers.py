@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+# Whether an earlier process of that name never said that it stopped.
+DIED = text("SELECT EXISTS (SELECT FROM workers WHERE name = :name AND stopped_at IS NULL)")
 REGISTER = text("""
     INSERT INTO workers (name, boot_id, pid, queues) VALUES (:name, :boot_id, :pid, :queues)
     ON CONFLICT (name) DO UPDATE
@@ -29,9 +31,11 @@ END_PERIOD = text("""
 """)
 
 
-def register(session: Session, name: str, boot_id: uuid.UUID, queues: Sequence[str]) -> None:
-    """A worker process has started."""
+def register(session: Session, name: str, boot_id: uuid.UUID, queues: Sequence[str]) -> bool:
+    """A worker process has started; whether its former self died without a word."""
+    died: bool = session.execute(DIED, {"name": name}).scalar_one()
     session.execute(REGISTER, {"name": name, "boot_id": boot_id, "pid": os.getpid(), "queues": list(queues)})
+    return died
 
 
 def seen(session: Session, name: str, boot_id: uuid.UUID) -> None:

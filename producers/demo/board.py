@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from producers.case import Case
-from producers.case_view import grades_table, said, whose
+from producers.case_view import grades_table, said, state_of, whose
 from producers.demo.score import Scored
 
 STYLES = {
@@ -58,10 +58,11 @@ def featured_view(case: Case) -> RenderableType:
         grades_table(case),
     ]
     if ended:
-        refined = case.row["refined"]
-        if refined is not None:
-            drugs = ", ".join(refined) or "no medication"
-            parts.append(Text.assemble("\nconsensus  ", (drugs, "bold green"), f"  ({case.row['state']})"))
+        parts.append(Text())
+        for name in ("highest_graded", "majority", "refined"):
+            drugs = ", ".join(case.row[name] or []) or "no medication"
+            parts.append(Text.assemble(f"{name.replace('_', ' '):<15}", (drugs, "bold")))
+        parts.append(Text.assemble(f"{'stored as':<15}", (state_of(case), "bold"), "\n"))
         parts.append(whose(case))
     return Group(*parts)
 

@@ -9,7 +9,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from producers.case import Case
-from producers.case_view import said
+from producers.case_view import said, state_of
 
 if TYPE_CHECKING:
     from producers.demo.score import Scored
@@ -32,7 +32,8 @@ def write_page(path: Path, told: Told) -> None:
         answers=_answers(featured),
         grades=_grades(featured),
         names=_names(featured),
-        consensus=escape(", ".join(featured.row["refined"] or []) or "no medication"),
+        lists=_lists(featured),
+        state=escape(state_of(featured)),
         rows="\n".join(_row(one) for one in told.scored),
         better=verdicts.count("better"),
         equal=verdicts.count("equal"),
@@ -58,6 +59,13 @@ def _answers(case: Case) -> str:
 
 def _names(case: Case) -> str:
     return "\n".join(_cells(a.label, f"{a.model} (simulated)", a.family, a.location) for a in case.answers)
+
+
+def _lists(case: Case) -> str:
+    return "\n".join(
+        _cells(name.replace("_", " "), ", ".join(case.row[name] or []) or "no medication")
+        for name in ("highest_graded", "majority", "refined")
+    )
 
 
 def _grades(case: Case) -> str:
