@@ -12,9 +12,9 @@ All grades are in [0, 1], variances in squares of that.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,12 @@ PSEUDO_SHARED = 20.0
 """So many reviews the pool's shared variance counts for against a family's own."""
 PSEUDO_POOL = 20.0
 """So many reviews the prior counts for against the pool."""
+PSEUDO_REVIEWERS = 4.0
+"""So many reviewers the prior variance of biases counts for against the biases found."""
+KIND_BIAS = 0.25
+"""Share of the biases' variance that is particular to a kind of task."""
+INHERITED = 0.25
+"""Weight of a predecessor's reviews for the reviewer that replaces it."""
 TELLING = 20.0
 """Reviews beside a member of its family, and beside others, before a family's sharing can be told."""
 HALF_LIFE_S = 90 * 86_400.0
@@ -108,145 +114,202 @@ class Memory:
         return cls(_pool_from_json(body["overall"]), kinds)
 
 
-def estimate(reviews: Sequence[RawReview], *, half_life_s: float = HALF_LIFE_S) -> Memory:
-    """The memory from raw grades; their order has no influence."""
+def estimate(
+    reviews: Sequence[RawReview],
+    *,
+    half_life_s: float = HALF_LIFE_S,
+    predecessors: Mapping[str, str] | None = None,
+) -> Memory:
+    """The memory from raw grades; their order has no influence.
+
+    `predecessors` maps a reviewer to the one it replaces (an earlier version of the model), from whose
+    numbers it starts, at `INHERITED` of their weight. A reviewer's second grade for an item replaces the
+    first.
+    """
     if not reviews:
         return Memory()
-    overall = _fit(reviews, half_life_s, None)
+    heirs = predecessors or {}
     by_kind: dict[str, list[RawReview]] = defaultdict(list)
     for review in reviews:
         by_kind[review.kind].append(review)
+    overall = _fit(reviews, half_life_s, heirs, Pool())
     if len(by_kind) == 1:
         return Memory(overall, dict.fromkeys(by_kind, overall))
-    return Memory(overall, {kind: _fit(rows, half_life_s, overall) for kind, rows in sorted(by_kind.items())})
+    kinds = {kind: _fit(rows, half_life_s, heirs, overall) for kind, rows in sorted(by_kind.items())}
+    return Memory(overall, kinds)
 
 
 @dataclass
 class _Group:
-    """All items with the same set of reviewers: faded count, sum of grades, sum of products."""
+    """All items with the same m reviewers: faded count, sums of grades (m,) and of their products (m, m)."""
+
+    members: tuple[str, ...]
+    count: float
+    total: Array
+    products: Array
+
+
+def _groups(reviews: Sequence[RawReview], half_life_s: float) -> list[_Group]:
+    """Sufficient statistics; an item with one grade tells nothing about differences and is left out."""
+    newest = max(r.at for r in reviews)
+    items: dict[str, dict[str, RawReview]] = defaultdict(dict)
+    for r in sorted(reviews, key=lambda r: (r.item, r.reviewer, r.at, r.grade)):
+        items[r.item][r.reviewer] = r
+    rows: dict[tuple[str, ...], list[list[float]]] = defaultdict(list)
+    for given in items.values():
+        if len(given) > 1:
+            age_s = newest - max(r.at for r in given.values())
+            rows[tuple(given)].append([0.5 ** (age_s / half_life_s), *(r.grade for r in given.values())])
+    groups = []
+    for members, lines in sorted(rows.items()):
+        weight, grades = np.split(np.array(lines), [1], axis=1)
+        faded = weight * grades
+        groups.append(_Group(members, float(weight.sum()), faded.sum(axis=0), faded.T @ grades))
+    return groups
+
+
+def _inherited(groups: Sequence[_Group], heirs: Mapping[str, str]) -> Iterator[_Group]:
+    """A predecessor's reviews once more, at a share of their weight, as if its heir had given them."""
+    for heir, before in sorted(heirs.items()):
+        share, ancestor = INHERITED, before
+        while ancestor and share > 0.01:  # the predecessor's predecessor, too
+            for g in groups:
+                if ancestor in g.members and heir not in g.members:
+                    members = tuple(heir if name == ancestor else name for name in g.members)
+                    yield _Group(members, share * g.count, share * g.total, share * g.products)
+            share, ancestor = share * INHERITED, heirs.get(ancestor, "")
+
+
+def _told(groups: Sequence[_Group], family_of: Mapping[str, str]) -> frozenset[str]:
+    """Families with enough reviews beside a member of their own, and beside others, of three at least."""
+    beside, apart = Counter[str](), Counter[str]()
+    for g in groups:
+        families = Counter(family_of[name] for name in g.members)
+        for family, members in families.items():
+            beside[family] += members * g.count if members > 1 else 0.0
+            apart[family] += members * g.count if len(families) > 1 else 0.0
+    if len(set(family_of.values())) < 3:
+        return frozenset()
+    return frozenset(f for f in beside if beside[f] >= TELLING and apart[f] >= TELLING)
+
+
+@dataclass
+class _Stack:
+    """G groups of one size: members as places (G, m), counts (G, 1, 1), totals (G, m, 1), products."""
 
     members: NDArray[np.intp]
-    count: float
-    total: Array  # (m,)
-    products: Array  # (m, m)
+    count: Array
+    total: Array
+    products: Array  # (G, m, m)
+
+    def of(self, matrix: Array) -> Array:
+        """The groups' parts of an (n, n) matrix: (G, m, m)."""
+        return matrix[self.members[:, :, None], self.members[:, None, :]]
+
+    def add_to(self, matrix: Array, parts: Array) -> None:
+        """Add (G, m, m) where it belongs in an (n, n) matrix."""
+        np.add.at(matrix, (self.members[:, :, None], self.members[:, None, :]), parts)
 
 
-def _groups(
-    reviews: Iterable[RawReview], place: Mapping[str, int], newest: float, half_life_s: float
-) -> list[_Group]:
-    items: dict[str, dict[int, RawReview]] = defaultdict(dict)
-    for review in sorted(reviews, key=lambda r: (r.item, r.reviewer, r.at, r.grade)):
-        items[review.item][place[review.reviewer]] = review
-    groups: dict[tuple[int, ...], _Group] = {}
-    for rows in items.values():
-        members = tuple(sorted(rows))
-        if len(members) < 2:
-            continue  # one grade tells nothing about differences
-        grades = np.array([rows[m].grade for m in members])
-        age_s = newest - max(rows[m].at for m in members)
-        weight = 0.5 ** (age_s / half_life_s)
-        group = groups.get(members)
-        if group is None:
-            m = len(members)
-            group = groups[members] = _Group(np.array(members), 0.0, np.zeros(m), np.zeros((m, m)))
-        group.count += weight
-        group.total += weight * grades
-        group.products += weight * np.outer(grades, grades)
-    return [groups[members] for members in sorted(groups)]
+def _stacks(groups: Sequence[_Group], names: Sequence[str]) -> list[_Stack]:
+    place = {name: k for k, name in enumerate(names)}
+    stacks = []
+    for size in sorted({len(g.members) for g in groups}):
+        these = [g for g in groups if len(g.members) == size]
+        stacks.append(
+            _Stack(
+                members=np.array([[place[name] for name in g.members] for g in these]),
+                count=np.array([g.count for g in these])[:, None, None],
+                total=np.array([g.total for g in these])[:, :, None],
+                products=np.array([g.products for g in these]),
+            )
+        )
+    return stacks
 
 
-def _fit(reviews: Sequence[RawReview], half_life_s: float, parent: Pool | None) -> Pool:
-    family_of = {r.reviewer: r.family for r in reviews}
-    names = sorted(family_of)
-    families = sorted(set(family_of.values()))
-    family = np.array([families.index(family_of[name]) for name in names])
-    newest = max(r.at for r in reviews)
-    groups = _groups(reviews, {name: k for k, name in enumerate(names)}, newest, half_life_s)
-    return _expectation_maximisation(names, families, family, groups, parent or Pool())
+def _fit(reviews: Sequence[RawReview], half_life_s: float, heirs: Mapping[str, str], prior: Pool) -> Pool:
+    """One pool: the one for all kinds together, or that of a kind, which leans on it (`prior`)."""
+    family_of = {name: reviewer.family for name, reviewer in prior.reviewers.items()}
+    family_of.update((r.reviewer, r.family) for r in reviews)
+    for heir, before in sorted(heirs.items()):
+        if before in family_of:
+            family_of.setdefault(heir, family_of[before])
+    groups = _groups(reviews, half_life_s)
+    names, families = sorted(family_of), sorted(set(family_of.values()))
+    stacks = _stacks([*groups, *_inherited(groups, heirs)], names)
+    member = np.array([[family_of[name] == family for name in names] for family in families], dtype=float)
+    found = _expectation_maximisation(names, families, member, stacks, prior)
+    return replace(found, told=prior.told | _told(groups, family_of))
 
 
 def _expectation_maximisation(
-    names: Sequence[str], families: Sequence[str], family: NDArray[np.intp], groups: list[_Group], prior: Pool
+    names: Sequence[str], families: Sequence[str], member: Array, stacks: Sequence[_Stack], prior: Pool
 ) -> Pool:
-    n = len(names)
+    """Own variances (n,), shared ones (F,) and the posterior of the biases; `member` (F, n) is 0 or 1."""
+    n, same = len(names), member.T @ member
     known = [prior.reviewers.get(name) for name in names]
-    centre = np.array([r.bias if r else 0.0 for r in known])  # a kind leans on all kinds together
-    centre_variance = np.array([r.variance if r else prior.variance for r in known])
+    centre = np.array([r.bias if r else 0.0 for r in known])
+    kind_bias = KIND_BIAS * prior.bias_variance
+    doubt = np.array([r.bias_variance + kind_bias if r else prior.bias_variance for r in known])
+    centre_own = np.array([r.variance if r else prior.variance for r in known])
     centre_shared = np.array([prior.shared.get(f, prior.shared_pool) for f in families])
-    count = np.zeros(n)
-    beside = np.zeros(len(families))  # reviews beside a member of the family
-    for g in groups:
-        count[g.members] += g.count
-        same = family[g.members][:, None] == family[g.members][None, :]
-        np.fill_diagonal(same, val=False)
-        for member in g.members[same.any(axis=1)]:
-            beside[family[member]] += g.count / 2
-    tau2, pool_variance, pool_shared = prior.bias_variance, prior.variance, prior.shared_pool
-    own, shared, bias = centre_variance.copy(), centre_shared.copy(), centre.copy()
-    spread = np.full(n, tau2)
+    pool_own, pool_shared, bias_variance = prior.variance, prior.shared_pool, prior.bias_variance
+    count, shared_count = np.zeros(n), np.zeros(len(families))
+    for s in stacks:
+        np.add.at(count, s.members, s.count[:, :, 0])
+        shared_count += (member[:, s.members].any(axis=2) * s.count[:, 0, 0]).sum(axis=1)
+    own, shared, bias, covariance = centre_own, centre_shared, centre, np.diag(doubt)
     for _ in range(ROUNDS):
-        precision = np.diag(np.full(n, 1 / tau2))
-        pull = centre / tau2
-        projections = []
-        for g in groups:
-            p = _projection(own[g.members], shared, family[g.members])
-            projections.append(p)
-            precision[np.ix_(g.members, g.members)] += g.count * p
-            pull[g.members] += p @ g.total
+        errors = np.diag(own) + same * (shared @ member)
+        projections = [_projection(s.of(errors)) for s in stacks]
+        precision, pull = np.diag(1 / doubt), centre / doubt
+        for s, p in zip(stacks, projections, strict=True):
+            s.add_to(precision, s.count * p)
+            np.add.at(pull, s.members, (p @ s.total)[:, :, 0])
         covariance = np.linalg.inv(precision)
         bias = covariance @ pull
-        spread = np.diag(covariance)
-        own_sum, shared_sum, shared_count = np.zeros(n), np.zeros(len(families)), np.zeros(len(families))
-        for g, p in zip(groups, projections, strict=True):
-            m = g.members
-            b = bias[m]
-            scatter = g.products - np.outer(g.total, b) - np.outer(b, g.total) + g.count * np.outer(b, b)
-            scatter += g.count * covariance[np.ix_(m, m)]
-            explained = p @ scatter @ p
-            d = own[m]
-            np.add.at(own_sum, m, d**2 * np.diag(explained) + g.count * (d - d**2 * np.diag(p)))
-            for f in np.unique(family[m]):
-                h = (family[m] == f).astype(float)
-                c = shared[f]
-                shared_sum[f] += c**2 * (h @ explained @ h) + g.count * (c - c**2 * (h @ p @ h))
-                shared_count[f] += g.count
-        if not prior.reviewers:  # the pool itself is learned once, over all kinds
-            total = count.sum()
-            pool_variance = (PSEUDO_POOL * prior.variance + own_sum.sum()) / (PSEUDO_POOL + total)
-            pool_shared = (PSEUDO_POOL * prior.shared_pool + shared_sum.sum()) / (
-                PSEUDO_POOL + shared_count.sum()
-            )
-            centre_variance = np.full(n, pool_variance)
-            centre_shared = np.full(len(families), pool_shared)
-            tau2 = (4 * prior.bias_variance + float(bias @ bias + spread.sum())) / (4 + n)
-        own = (PSEUDO_REVIEWS * centre_variance + own_sum) / (PSEUDO_REVIEWS + count)
-        shared = (PSEUDO_SHARED * centre_shared + shared_sum) / (PSEUDO_SHARED + shared_count)
-    apart = count.sum() - beside.sum()
-    told = {
-        name
-        for k, name in enumerate(families)
-        if len(families) >= 3 and beside[k] >= TELLING and apart >= TELLING
-    }
+        excess = np.zeros((n, n))  # of the errors' scatter, in units of their precision
+        for s, p in zip(stacks, projections, strict=True):
+            b = bias[s.members][:, :, None]
+            cross = s.total @ b.transpose(0, 2, 1)
+            scatter = s.products - cross - cross.transpose(0, 2, 1)
+            scatter += s.count * (b @ b.transpose(0, 2, 1) + s.of(covariance))
+            s.add_to(excess, p @ scatter @ p - s.count * p)
+        own_sum = own * count + own**2 * np.diag(excess)
+        shared_sum = shared * shared_count + shared**2 * np.diag(member @ excess @ member.T)
+        if not prior.reviewers:  # the pool itself is learned once, over all kinds together
+            pool_own = _shrunk(own_sum.sum(), count.sum(), prior.variance, PSEUDO_POOL)
+            pool_shared = _shrunk(shared_sum.sum(), shared_count.sum(), prior.shared_pool, PSEUDO_POOL)
+            squares = float(bias @ bias + np.trace(covariance))
+            bias_variance = _shrunk(squares, n, prior.bias_variance, PSEUDO_REVIEWERS)
+            centre_own, centre_shared = np.full(n, pool_own), np.full(len(families), pool_shared)
+            doubt = np.full(n, bias_variance)
+        own = _shrunk(own_sum, count, centre_own, PSEUDO_REVIEWS)
+        shared = _shrunk(shared_sum, shared_count, centre_shared, PSEUDO_SHARED)
+    spread = np.diag(covariance)
+    of_family = member.argmax(axis=0)
     return Pool(
         reviewers={
-            name: Reviewer(
-                families[family[k]], float(bias[k]), float(spread[k]), float(own[k]), float(count[k])
-            )
+            name: Reviewer(families[of_family[k]], *(float(x[k]) for x in (bias, spread, own, count)))
             for k, name in enumerate(names)
         },
         shared={name: float(shared[k]) for k, name in enumerate(families)},
         shared_pool=float(pool_shared),
-        variance=float(pool_variance),
-        bias_variance=float(tau2),
-        told=frozenset(told) | prior.told,
+        variance=float(pool_own),
+        bias_variance=float(bias_variance),
     )
 
 
-def _projection(own: Array, shared: Array, family: NDArray[np.intp]) -> Array:
-    """P = C⁻¹ − C⁻¹ 1 1ᵀ C⁻¹ / (1ᵀ C⁻¹ 1): the precision of what is left once the item's grade is free."""
-    inverse = np.linalg.inv(np.diag(own) + np.where(family[:, None] == family, shared[family], 0))
-    rows = inverse.sum(axis=1)
-    return np.asarray(inverse - np.outer(rows, rows) / rows.sum())
+def _shrunk(total: Any, count: Any, centre: Any, pseudo: float) -> Any:
+    """A mean of squares, with `pseudo` observations of the centre's size added."""
+    return (pseudo * centre + total) / (pseudo + count)
+
+
+def _projection(errors: Array) -> Array:
+    """P = C⁻¹ − C⁻¹ 1 1ᵀ C⁻¹ / (1ᵀ C⁻¹ 1), (G, m, m): the precision once the item's grade is free."""
+    inverse = np.linalg.inv(errors)
+    rows = inverse.sum(axis=2, keepdims=True)
+    return np.asarray(inverse - rows @ rows.transpose(0, 2, 1) / rows.sum(axis=1, keepdims=True))
 
 
 def _pool_to_json(pool: Pool) -> dict[str, Any]:
