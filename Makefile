@@ -12,9 +12,10 @@ help: ## what can be made
 # (re)made whenever what it installs changes
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Consilium needs Python 3.11 or newer; this is %d.%d. Try: make PYTHON=python3.12 $(MAKECMDGOALS)" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	@touch $@
+	@echo "installing into $(VENV), the first time only …"
+	@began=$$(date +%s); $(PYTHON) -m venv $(VENV) \
+	  && $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' \
+	  && touch $@ && echo "installed in $$(($$(date +%s) - began)) s"
 
 demo: $(VENV)/.ready ## the whole story in two minutes: 20 vignettes, one killed worker, 20 consensuses (simulated models)
 	@$(VENV)/bin/consilium demo

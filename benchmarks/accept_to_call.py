@@ -3,9 +3,9 @@
     python benchmarks/accept_to_call.py [TIMES]
 
 Each time one vignette is accepted as `consilium submit` does, and its end is awaited before the next one.
-Printed: milliseconds from the commit, by the submitter's clock, to the first call's row, by PostgreSQL's (the
-same machine's); beside it, in the same run, one bare Celery hop there and back, so that the number can be read
-against what the broker and the pool cost alone.
+Printed: milliseconds from the commit, by the submitter's clock, to the first call's row, by PostgreSQL's (one
+machine, one clock); beside it, in the same run, one bare Celery hop there and back, so that the number can be
+read against what the broker and the pool cost alone.
 """
 
 from __future__ import annotations

@@ -6,39 +6,33 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING
 
 from producers.case import Case
 from producers.case_view import said, state_of
-
-if TYPE_CHECKING:
-    from producers.demo.score import Scored
-    from producers.demo.story import Told
+from producers.demo.score import Scored
+from producers.demo.told import Told
 
 
 def write_page(path: Path, told: Told) -> None:
     """Write the page. Everything that came from a record or a model is escaped."""
-    from producers.demo.story import FEATURED, summary
-
     template = Template(resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
-    verdicts = [one.against_best_member for one in told.scored]
-    featured = told.scored[FEATURED].case
+    featured = told.featured.case
     page = template.substitute(
-        summary=escape(summary(told)),
+        summary=escape(told.summary()),
         killed=escape(told.killed or "none"),
         seconds=f"{told.seconds:.0f}",
         vignette=escape(featured.vignette.vignette if featured.vignette else "(erased)"),
-        featured=escape(told.scored[FEATURED].name),
+        featured=escape(told.featured.name),
         answers=_answers(featured),
         grades=_grades(featured),
         names=_names(featured),
         lists=_lists(featured),
         state=escape(state_of(featured)),
         rows="\n".join(_row(one) for one in told.scored),
-        better=verdicts.count("better"),
-        equal=verdicts.count("equal"),
-        worse=verdicts.count("worse"),
-        right=sum(bool(one.council_right) for one in told.scored),
+        better=told.verdicts.count("better"),
+        equal=told.verdicts.count("equal"),
+        worse=told.verdicts.count("worse"),
+        right=told.right,
         cases=len(told.scored),
         calls=told.calls["calls"],
         lost=told.calls["lost"],

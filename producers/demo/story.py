@@ -6,7 +6,6 @@ import os
 import threading
 import time
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +23,14 @@ from producers.cli.stack import Stack
 from producers.cli.up import stopping_on_signals
 from producers.demo.board import board_view, featured_view, results_view, stage_of
 from producers.demo.page import write_page
-from producers.demo.score import Scored, score
+from producers.demo.score import score
+from producers.demo.told import FEATURED, Told
 from producers.intake import Order, accept
 from producers.nudge import nudge
 from producers.readers.ndjson import read_ndjson
 from shared.registry import load_registry
 from shared.sealing import SiteKey
 from shared.settings import get_settings
-
-FEATURED = 1
-"""Place of the case that is shown in full (0-based): a sore throat with a penicillin allergy."""
 
 OVERRIDES = {
     # deadlines are short here, hence leases too, so that a killed worker costs seconds
@@ -55,20 +52,6 @@ BUSIEST = """
     WHERE state = 'owed' AND claimed_until > now() AND holder LIKE 'models-%'
     GROUP BY 1 ORDER BY 2 DESC LIMIT 1
 """
-
-
-@dataclass
-class Told:
-    """What happened, for the last lines and the page."""
-
-    submission: uuid.UUID
-    killed: str | None
-    seconds: float
-    scored: list[Scored]
-    calls: dict[str, Any]
-    overlaps_at_the_panel: int
-    flower_url: str
-    home: Path
 
 
 def tell(home: Path, vignettes: Path, *, seed: int, keep: bool) -> int:
@@ -98,8 +81,7 @@ def tell(home: Path, vignettes: Path, *, seed: int, keep: bool) -> int:
             if not keep:
                 return 130
     ended = all(one.state != "open" for one in told.scored)
-    paid_twice = told.calls["dup"] + told.calls["overlap"] + told.overlaps_at_the_panel
-    return 0 if ended and paid_twice == 0 else 1
+    return 0 if ended and told.paid_twice == 0 else 1
 
 
 def _run(console: Console, stack: Stack, vignettes: Path, seed: int, began: float) -> Told:
@@ -195,19 +177,6 @@ def _plain(console: Console, rows: Any, said: set[str]) -> None:
         console.print(" · ".join(f"{n} {stage.replace('_', ' ')}" for stage, n in stages.items()))
 
 
-def summary(told: Told) -> str:
-    """The line that says what was promised."""
-    total = len(told.scored)
-    ended = sum(one.state != "open" for one in told.scored)
-    review = sum(one.state == "needs_review" for one in told.scored)
-    twice = told.calls["dup"] + told.calls["overlap"] + told.overlaps_at_the_panel
-    workers = 1 if told.killed else 0
-    return (
-        f"{workers} worker killed · {ended} of {total} ended ({review} for review) · "
-        f"calls paid twice: {twice} · calls that died with their worker: {told.calls['lost']}"
-    )
-
-
 def _short(path: Path) -> str:
     """Relative where it lies below the folder one stands in."""
     path = path.absolute()
@@ -217,17 +186,15 @@ def _short(path: Path) -> str:
 def _last_words(console: Console, told: Told, stack: Stack, page: Path) -> None:
     console.print()
     console.print(results_view(told.scored))
-    verdicts = [one.against_best_member for one in told.scored]
-    right = sum(bool(one.council_right) for one in told.scored)
-    mean = sum(one.members_right / max(one.members, 1) for one in told.scored)
+    counts = {verdict: told.verdicts.count(verdict) for verdict in ("better", "equal", "worse")}
     console.print(
-        f"\nThe council was right in {right} of {len(told.scored)}, its members in {mean:.1f} on average. "
-        f"Against its best member (of each three, the one whose model did best on the other cases): "
-        f"better {verdicts.count('better')}, equal {verdicts.count('equal')}, worse "
-        f"{verdicts.count('worse')}. Simulated models, {len(told.scored)} cases: no evidence on real ones.",
+        f"\nThe council was right in {told.right} of {len(told.scored)}, its members in "
+        f"{told.members_right:.1f} on average. Against its best member (of each three, the one whose model did "
+        f"best on the other cases): {', '.join(f'{k} {n}' for k, n in counts.items())}. Simulated models, "
+        f"{len(told.scored)} cases: no evidence on real ones.",
         highlight=False,
     )
-    console.print(f"\n[bold]{summary(told)}[/bold]", highlight=False)
+    console.print(f"\n[bold]{told.summary()}[/bold]", highlight=False)
     user, password = stack.flower_auth
     home = _short(told.home)
     console.print(
@@ -236,7 +203,7 @@ def _last_words(console: Console, told: Told, stack: Stack, page: Path) -> None:
         f"Flower               {told.flower_url}, user {user}, password {password}, while it runs\n\n"
         f"what to type next    CONSILIUM_HOME={home} .venv/bin/consilium up\n"
         f"and beside it        CONSILIUM_HOME={home} .venv/bin/consilium show "
-        f"{told.scored[FEATURED].case.row['id']}\n\n"
+        f"{told.featured.case.row['id']}\n\n"
         f"demo took {told.seconds:.0f} s",
         highlight=False,
         soft_wrap=True,
