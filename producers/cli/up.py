@@ -85,8 +85,9 @@ def up(
         ),
     ] = None,
     time_scale: Annotated[
-        float, typer.Option(min=0, help="Factor on the simulated models' latencies.")
-    ] = 1.0,
+        float,
+        typer.Option(min=0, help="Factor on the simulated models' latencies; 1 is as slow as real ones."),
+    ] = 0.1,
     yes_embedded: Annotated[
         bool, typer.Option("--yes-embedded", help="Go on with real models on the embedded database.")
     ] = False,

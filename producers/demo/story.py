@@ -189,9 +189,9 @@ def _last_words(console: Console, told: Told, stack: Stack, page: Path) -> None:
     counts = {verdict: told.verdicts.count(verdict) for verdict in ("better", "equal", "worse")}
     console.print(
         f"\nThe council was right in {told.right} of {len(told.scored)}, its members in "
-        f"{told.members_right:.1f} on average. Against its best member (of each three, the one whose model did "
-        f"best on the other cases): {', '.join(f'{k} {n}' for k, n in counts.items())}. Simulated models, "
-        f"{len(told.scored)} cases: no evidence on real ones.",
+        f"{told.members_right:.1f} on average. Against its best member (of each three, the one whose model "
+        f"did best on the other cases): {', '.join(f'{k} {n}' for k, n in counts.items())}. "
+        f"Simulated models, {len(told.scored)} cases: no evidence on real ones.",
         highlight=False,
     )
     console.print(f"\n[bold]{told.summary()}[/bold]", highlight=False)
