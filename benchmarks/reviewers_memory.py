@@ -43,17 +43,14 @@ class World:
     def consultation(self, trio: list[int]) -> tuple[list[float], list[tuple[int, int, float]]]:
         """True grades of the three answers (0…1) and the six grades (reviewer, item, grade)."""
         truth = self.rng.uniform(1, 9, 3)
-        grades = []
-        for item in range(3):
-            shared = {f: self.rng.standard_normal() for f in sorted(set(self.families))}
-            for place, u in enumerate(trio):
-                own = self.rng.standard_normal()
-                if place != item:
-                    family = shared[self.families[u]]
-                    error = self.sd[u] * (np.sqrt(self.rho) * family + np.sqrt(1 - self.rho) * own)
-                    given = float(np.clip(truth[item] + self.bias[u] + error, 0, 10)) / 10
-                    grades.append((place, item, given))
-        return list(truth / 10), grades
+        families = [self.families[u] for u in trio]
+        own, shared = self.rng.standard_normal((2, 3, 3))  # by reviewer and item
+        shared = shared[[families.index(f) for f in families]]  # one row for a family
+        error = np.sqrt(1 - self.rho) * own + np.sqrt(self.rho) * shared
+        given = truth + self.bias[trio][:, None] + self.sd[trio][:, None] * error
+        given = given.clip(0, 10) / 10
+        grades = [(u, i, float(given[u, i])) for u in range(3) for i in range(3) if u != i]
+        return [float(t) for t in truth / 10], grades
 
 
 def ratios(

@@ -19,7 +19,7 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from db.ids import new_id
-from db.queries import model_versions, snapshots
+from db.queries import events, model_versions, prompts, snapshots
 from db.queries.documents import Vault
 from db.tables import (
     ClinicalDocument,
@@ -27,20 +27,19 @@ from db.tables import (
     DataKey,
     Outcome,
     OwedAnswer,
-    Prompt,
     Record,
     Seat,
     Source,
     Submission,
 )
 from producers.readers.ndjson import Read
-from shared import prompts
 from shared.errors import ConsiliumError, RecordError, SettingsError
 from shared.measures import DEFINITION
 from shared.policy import Policy
+from shared.prompts import GENERATE, REVIEW
 from shared.registry import Registry, stall_s
 from shared.schemas import PRIORITIES, Vignette
-from shared.selection import Draw, candidate, draw
+from shared.selection import Draw, Strategy, candidate, draw
 from shared.settings import Settings
 
 CHUNK = 500
@@ -69,7 +68,7 @@ class Order:
 
     source: str = "local"
     strategy: str = "RANDOM"
-    n: int = 3
+    n: int = 3  # of a FIXED ensemble: as many as are named
     models: tuple[str, ...] = ()  # for FIXED
     priority: str = "routine"
     purpose: str = "care"
@@ -109,6 +108,8 @@ def accept(
         raise SettingsError(f"no source named {order.source!r}: add it with `consilium sources add`")
     if order.purpose in ("evaluation", "training", "demo"):
         order = replace(order, priority="background")
+    if order.strategy == Strategy.FIXED:
+        order = replace(order, n=len(order.models))
     body = vault.site_key.digest("body", body_digest)
     if order.idempotency_key is not None:
         known = _known(session, source.id, vault, order.idempotency_key, body)
@@ -137,7 +138,15 @@ def _known(session: Session, source_id: uuid.UUID, vault: Vault, key: str, body:
         raise IdempotencyConflict(
             "this idempotency key was used before for another body: send new content under a new key"
         )
-    return Receipt(found.id, accepted=found.records - found.set_aside, repeated=True)
+    receipt = Receipt(found.id, accepted=found.records - found.set_aside, repeated=True)
+    set_aside = select(Record).where(
+        Record.submission_id == found.id, Record.source_id == source_id, Record.state == "set_aside"
+    )
+    for r in session.execute(set_aside.order_by(Record.ordinal)).scalars():
+        error = RecordError(r.error_code or "", r.error_reason or "", path=r.error_path or "", line=r.line)
+        error.ordinal = r.ordinal
+        receipt.errors.append(error)
+    return receipt
 
 
 class _Batch:
@@ -167,14 +176,13 @@ class _Batch:
 
     def open(self, body_digest: bytes) -> None:
         """The submission's row, and what every consultation of it fixes."""
-        order = self.order
+        order, key = self.order, self.order.idempotency_key
         self.session.execute(
             insert(Submission).values(
                 id=self.submission_id,
                 source_id=self.source_id,
                 state="receiving",
-                idempotency_digest=order.idempotency_key
-                and self.vault.site_key.digest("idempotency", order.idempotency_key),
+                idempotency_digest=None if key is None else self.vault.site_key.digest("idempotency", key),
                 body_digest=body_digest,
                 priority=order.priority,
                 purpose=order.purpose,
@@ -191,12 +199,16 @@ class _Batch:
             "strategy": order.strategy,
             "n": order.n,
             "explored": False,
-            "generate_prompt_id": self._prompt(prompts.GENERATE),
-            "review_prompt_id": self._prompt(prompts.REVIEW),
+            "generate_prompt_id": prompts.ensure_prompt(self.session, GENERATE),
+            "review_prompt_id": prompts.ensure_prompt(self.session, REVIEW),
             "settings_digest": self.settings.digest(),
             "reviewers_snapshot_id": snapshots.latest(self.session, "reviewers").id,
         }
-        self._versions: dict[str, uuid.UUID] = {}
+        # of all who may be drawn, in one order: two batches that make them at once do not lock each other out
+        self._versions = {
+            name: model_versions.version_for_seat(self.session, self.registry[name])
+            for name in sorted(c.name for c in self._candidates)
+        }
 
     def add(self, chunk: list[Read], receipt: Receipt) -> None:
         """Store some records; what cannot be accepted is set aside."""
@@ -217,6 +229,7 @@ class _Batch:
                 )
             if error is not None or read.vignette is None:
                 assert error is not None
+                error.ordinal = ordinal
                 receipt.errors.append(error)
                 stored = self._set_aside(read, ordinal, error)
                 for table, values in stored:
@@ -241,7 +254,7 @@ class _Batch:
                 self.session.execute(insert(table), values)
 
     def close(self, receipt: Receipt) -> None:
-        """All is stored: from the commit on it may be dispatched."""
+        """All is stored: from the commit on it may be dispatched, or is finished if nothing is to be done."""
         self.session.execute(
             update(Submission)
             .where(Submission.id == self.submission_id)
@@ -249,6 +262,7 @@ class _Batch:
                 state="open", records=receipt.accepted + len(receipt.errors), set_aside=len(receipt.errors)
             )
         )
+        events.finish_submissions(self.session, self.submission_id)
 
     def _rows(
         self, read: Read, vignette: Vignette, ordinal: int, digest: bytes | None
@@ -298,7 +312,7 @@ class _Batch:
                 **of_source,
                 "consultation_id": consultation_id,
                 "seat": seat,
-                "model_version_id": self._version(model.name),
+                "model_version_id": self._versions[model.name],
             }
             yield Seat, held_by
             yield (
@@ -364,41 +378,6 @@ class _Batch:
 
     def _draw(self, seed: int) -> Draw:
         return draw(self.order.strategy, self.order.n, self._candidates, seed=seed, fixed=self.order.models)
-
-    def _version(self, name: str) -> uuid.UUID:
-        """The version that a seat is given to: the newest known, else one that no answer has named yet."""
-        if name not in self._versions:
-            model = self.registry[name]
-            asked = {
-                "provider": model.provider,
-                "name": name,
-                "parameters_digest": model.parameters_digest,
-            }
-            self._versions[name] = model_versions.current_version(
-                self.session, **asked
-            ) or model_versions.ensure_version(
-                self.session,
-                **asked,
-                returned=None,
-                family=model.family,
-                location=model.location,
-                simulated=model.simulated,
-            )
-        return self._versions[name]
-
-    def _prompt(self, prompt: prompts.Prompt) -> str:
-        if self.session.get(Prompt, prompt.id) is None:
-            self.session.add(
-                Prompt(
-                    id=prompt.id,
-                    kind=prompt.kind,
-                    name=prompt.name,
-                    template=prompt.template,
-                    output_schema=prompt.schema,
-                )
-            )
-            self.session.flush()
-        return prompt.id
 
     def _deadline(self) -> Any:
         if self.order.purpose != "care":

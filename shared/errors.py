@@ -38,16 +38,20 @@ class SettingsError(ConsiliumError):
 class RecordError(ConsiliumError):
     """One record of a batch cannot be accepted; the rest of the batch goes on.
 
-    `code` is a short slug, `path` the field inside the record ("context.age"), `line` is 1-based. `reason`
-    names what is wrong and what to do and never quotes the value.
+    `code` is a short slug, `path` the field inside the record ("context.age"), `line` is 1-based, `ordinal`
+    the record's place in the batch (0-based, several files are one batch). `reason` names what is wrong and
+    what to do and never quotes the value.
     """
 
-    def __init__(self, code: str, reason: str, *, path: str = "", line: int | None = None) -> None:
+    def __init__(
+        self, code: str, reason: str, *, path: str = "", line: int | None = None, ordinal: int | None = None
+    ) -> None:
         super().__init__(f"{code}: {reason}")
         self.code = code
         self.reason = reason
         self.path = path
         self.line = line
+        self.ordinal = ordinal
 
 
 class PolicyError(ConsiliumError):
@@ -56,6 +60,8 @@ class PolicyError(ConsiliumError):
 
 class NotEnoughModels(ConsiliumError):
     """Fewer usable and allowed models than the ensemble needs."""
+
+    exit_code = 5
 
 
 class UnreadableAnswer(ConsiliumError):

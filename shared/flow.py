@@ -73,7 +73,7 @@ def next_step(n: int, owed: Sequence[Owed]) -> Step:
     answered = {o.seat: o.answer_id for o in generations if o.state == "answered" and o.answer_id is not None}
     if len(answered) < quorum(n):
         return Fail("no_quorum")
-    reviews = [o for o in owed if o.kind == "review" and o.state != "void"]
+    reviews = [o for o in owed if o.kind == "review"]
     if not reviews:
         return OweReviews(answered)
     waiting = tuple(o for o in reviews if o.state == "owed")

@@ -182,7 +182,8 @@ def _inherited(groups: Sequence[_Group], heirs: Mapping[str, str]) -> Iterator[_
 
 def _told(groups: Sequence[_Group], family_of: Mapping[str, str]) -> frozenset[str]:
     """Families with enough reviews beside a member of their own, and beside others, of three at least."""
-    beside, apart = Counter[str](), Counter[str]()
+    beside: dict[str, float] = defaultdict(float)
+    apart: dict[str, float] = defaultdict(float)
     for g in groups:
         families = Counter(family_of[name] for name in g.members)
         for family, members in families.items():
@@ -202,7 +203,7 @@ class _Stack:
     total: Array
     products: Array  # (G, m, m)
 
-    def of(self, matrix: Array) -> Array:
+    def of(self, matrix: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
         """The groups' parts of an (n, n) matrix: (G, m, m)."""
         return matrix[self.members[:, :, None], self.members[:, None, :]]
 
@@ -286,7 +287,8 @@ def _expectation_maximisation(
             doubt = np.full(n, bias_variance)
         own = _shrunk(own_sum, count, centre_own, PSEUDO_REVIEWS)
         shared = _shrunk(shared_sum, shared_count, centre_shared, PSEUDO_SHARED)
-    spread = np.diag(covariance)
+    apart = np.eye(n) - 1 / n  # the common offset of all biases is 0: what is not known of it does not count
+    spread = np.diag(apart @ covariance @ apart)
     of_family = member.argmax(axis=0)
     return Pool(
         reviewers={
@@ -305,7 +307,7 @@ def _shrunk(total: Any, count: Any, centre: Any, pseudo: float) -> Any:
     return (pseudo * centre + total) / (pseudo + count)
 
 
-def _projection(errors: Array) -> Array:
+def _projection(errors: NDArray[np.floating[Any]]) -> Array:
     """P = C⁻¹ − C⁻¹ 1 1ᵀ C⁻¹ / (1ᵀ C⁻¹ 1), (G, m, m): the precision once the item's grade is free."""
     inverse = np.linalg.inv(errors)
     rows = inverse.sum(axis=2, keepdims=True)

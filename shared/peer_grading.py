@@ -12,13 +12,8 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from shared.memory import Pool, Reviewer
-from shared.vancouver import ItemGrade, ReviewerMeasure, checked
-
-Array = NDArray[np.float64]
+from shared.vancouver import ItemGrade, ReviewerMeasure, checked, population_std
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ def grade_peers(
     for i in sorted({i for _, i in edges}):
         given = [(u, edges[u, i]) for u in reviewers if (u, i) in edges]
         items[i] = _mean(given) if known is None or pool is None else _weighted(given, known, pool)
-    spread = float(np.std(list(edges.values()))) if edges else 0.0
+    spread = population_std(edges.values())
     measures = {}
     for u in reviewers:
         bias = known[u].bias if known else 0.0
@@ -90,12 +85,18 @@ def _mean(given: list[tuple[int, float]]) -> ItemGrade:
 
 
 def _weighted(given: list[tuple[int, float]], known: Mapping[int, Reviewer], pool: Pool) -> ItemGrade:
-    who = [known[u] for u, _ in given]
-    same = np.array([[a.family == b.family for b in who] for a in who])
-    shared = np.array([pool.shared.get(r.family, pool.shared_pool) for r in who])
-    covariance = np.where(same, shared, 0) + np.diag([r.variance + r.bias_variance for r in who])
-    inverse = np.linalg.inv(covariance)
-    weights = inverse.sum(axis=1)
-    total = float(weights.sum())
-    corrected = np.array([g - known[u].bias for u, g in given])
-    return ItemGrade(min(1.0, max(0.0, float(weights @ corrected) / total)), 1 / total)
+    """Generalised least squares: weights C⁻¹1 of C = diag(own) + what each family shares, in closed form.
+
+    Plain floats, exactly summed: no linear algebra library, whose last bits depend on the machine.
+    """
+    own = {u: 1 / (known[u].variance + known[u].bias_variance) for u, _ in given}
+    damped = {
+        family: 1
+        + pool.shared.get(family, pool.shared_pool)
+        * math.fsum(own[u] for u in own if known[u].family == family)
+        for family in {known[u].family for u in own}
+    }
+    weights = {u: own[u] / damped[known[u].family] for u in own}
+    total = math.fsum(weights.values())
+    grade = math.fsum(weights[u] * (g - known[u].bias) for u, g in given) / total
+    return ItemGrade(min(1.0, max(0.0, grade)), 1 / total)

@@ -15,7 +15,7 @@ costs O(Σ degree²) in a few vector operations.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -101,7 +101,7 @@ def vancouver(
     # the bias against what was received, the variance against the final grades: as the reference does
     bias_u = by_reviewer.sum(weight * (g - got_grade)) / total if debias else np.zeros(len(reviewers))
     variance_u = by_reviewer.sum(weight * (g - bias_u[of_reviewer] - final[of_item]) ** 2) / total
-    spread = float(np.std(g))
+    spread = population_std(edges.values())
     return Consensus(
         {i: ItemGrade(float(final[k]), float(final_variance[k])) for k, i in enumerate(items)},
         {
@@ -120,6 +120,11 @@ def checked(grades: Iterable[tuple[U, I, float]], scale: float) -> dict[tuple[U,
             raise BadGrade(f"the grade of {u} for {i} is not a number from 0 to {scale:g}")
         edges[u, i] = float(grade)
     return {edge: edges[edge] for edge in sorted(edges)}
+
+
+def population_std(values: Collection[float]) -> float:
+    """Of all grades; exactly 0 if they are equal or there are none (rounding must not make a spread)."""
+    return float(np.std(list(values))) if len(set(values)) > 1 else 0.0
 
 
 def _reliability(variance: float, spread: float) -> float:

@@ -60,7 +60,12 @@ class Stopping:
     """This process stops: somebody else is to do it."""
 
 
-Refusal = Again | Quarantine | Stopping
+@dataclass(frozen=True)
+class Deferred:
+    """It waits in the database for longer than a message may; its consultation is resumed then."""
+
+
+Refusal = Again | Quarantine | Stopping | Deferred
 
 
 def answer(ctx: Context, owed_id: uuid.UUID, *, quarantine: bool = False) -> Refusal | None:
@@ -101,6 +106,7 @@ def answer(ctx: Context, owed_id: uuid.UUID, *, quarantine: bool = False) -> Ref
 
 def _attempt(ctx: Context, seen: Look, claim: Claim, model: Model) -> Refusal | None:
     """One claim to its end. Whatever happens, the claim does not outlive this call."""
+    reply = None
     try:
         if claim.raw_id is not None:
             _read(ctx, seen, claim, model, claim.raw_id)
@@ -120,10 +126,9 @@ def _attempt(ctx: Context, seen: Look, claim: Claim, model: Model) -> Refusal | 
         if stored_id is not None:
             _read(ctx, seen, claim, model, stored_id, question)
         return None
-    except GivenUp:
-        with ctx.transaction() as session:
-            owed_answers.close_call(session, seen.id, claim.claim, "given_up", Usage())
-            owed_answers.give_back(session, seen.id, claim.claim)
+    except GivenUp as error:
+        # no token was paid for what was never sent
+        _give_back(ctx, seen, claim, "unsent" if error.prompt_tokens == 0 else "given_up")
         return Stopping()
     except ModelError as error:
         failure = error  # an except clause's own name is gone when the lambda runs again
@@ -134,6 +139,11 @@ def _attempt(ctx: Context, seen: Look, claim: Claim, model: Model) -> Refusal | 
             owed_answers.close_call(session, seen.id, claim.claim, "unsent", Usage(), reason)
             owed_answers.release(session, seen.id, claim.claim, reason=reason, counted=True, excuse=True)
         return None
+    except OperationalError:
+        # PostgreSQL was away for longer than we hold: nobody's fault, so nothing is counted
+        outcome = "unsent" if reply is None else "lost"
+        _hold(ctx, lambda: _give_back(ctx, seen, claim, outcome))
+        raise
     except Exception as error:  # noqa: BLE001
         # a bug of ours: the row is freed and counted, so it ends even if the bug stays; the type alone is
         # logged, since the message may quote the text
@@ -142,7 +152,8 @@ def _attempt(ctx: Context, seen: Look, claim: Claim, model: Model) -> Refusal | 
 
 
 def _store_raw(ctx: Context, seen: Look, claim: Claim, model: Model, reply: Reply) -> uuid.UUID | None:
-    """First commit: the raw answer, its usage and its call. None if the claim is no longer ours (late)."""
+    """First commit: the raw answer, its usage and its call. None if it is not to be read: the claim is no
+    longer ours (late), or the text was erased meanwhile."""
     usage = Usage(
         reply.prompt_tokens,
         reply.completion_tokens,
@@ -151,10 +162,16 @@ def _store_raw(ctx: Context, seen: Look, claim: Claim, model: Model, reply: Repl
     )
     body = json.dumps({"text": reply.raw_text, "returned": reply.returned, "latency_s": reply.duration_s})
     with ctx.transaction() as session:
-        key = ctx.vault.key_of(session, seen.document_id)
+        try:
+            key = ctx.vault.key_of(session, seen.document_id)
+        except ErasedError:
+            owed_answers.close_call(session, seen.id, claim.claim, "failed", usage, "erased")
+            owed_answers.release(session, seen.id, claim.claim, reason="erased", counted=True, excuse=True)
+            return None
         raw_id = _put(ctx, session, key, "raw_answer", body, seen)
-        owed_answers.close_call(session, seen.id, claim.claim, "answered", usage)
-        return raw_id if owed_answers.attach_raw(session, seen.id, claim.claim, raw_id) else None
+        ours = owed_answers.attach_raw(session, seen.id, claim.claim, raw_id)
+        owed_answers.close_call(session, seen.id, claim.claim, "answered" if ours else "late", usage)
+        return raw_id if ours else None
 
 
 def _put(ctx: Context, session: Session, key: DataKey, kind: str, text: str, seen: Look) -> uuid.UUID:
@@ -299,7 +316,7 @@ def _failed(ctx: Context, seen: Look, claim: Claim, model: Model, error: ModelEr
         if verdict.wait_s <= ctx.settings.countdown_cap_s:
             return Again(verdict.wait_s)
         consultations.wait(session, seen.consultation_id)
-        return None
+        return Deferred()
 
 
 def _bug(ctx: Context, seen: Look, claim: Claim) -> Refusal | None:
@@ -308,7 +325,7 @@ def _bug(ctx: Context, seen: Look, claim: Claim) -> Refusal | None:
     with ctx.transaction() as session:
         if owed_answers.hold_unread(session, seen.id, claim.claim, wait_s=ctx.settings.countdown_cap_s):
             consultations.wait(session, seen.consultation_id)
-            return None
+            return Deferred()
         owed_answers.close_call(session, seen.id, claim.claim, "failed", Usage(), "bug")
         owed_answers.release(
             session,
@@ -320,6 +337,13 @@ def _bug(ctx: Context, seen: Look, claim: Claim) -> Refusal | None:
             excuse=claim.tries + 1 >= ctx.settings.max_tries,
         )
     return Again(wait_s)
+
+
+def _give_back(ctx: Context, seen: Look, claim: Claim, outcome: str) -> None:
+    """End the claim as if it had never been; its call, if it is not booked yet, ended so."""
+    with ctx.transaction() as session:
+        owed_answers.close_call(session, seen.id, claim.claim, outcome, Usage())
+        owed_answers.give_back(session, seen.id, claim.claim)
 
 
 def _hold(ctx: Context, store: Callable[[], T]) -> T:

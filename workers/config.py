@@ -21,8 +21,6 @@ def celery_config(settings: Settings, visibility_s: float) -> dict[str, Any]:
         "broker_connection_max_retries": None,
         # flat chords, counted but never listened for
         "result_backend": f"workers.backend.LeanRedisBackend+{broker}",
-        # an abandoned chord's keys outlive its slowest stage, and go away after a day
-        "result_expires": 86_400,
         "result_backend_thread_safe": True,
         "redis_max_connections": 1_000,
         # a hung Redis must not hang a worker (defaults: 120 s, none, off)
@@ -37,18 +35,13 @@ def celery_config(settings: Settings, visibility_s: float) -> dict[str, Any]:
         # no result keys, nothing clinical in Redis; and a child lost between storing SUCCESS and counting
         # the chord part would otherwise hang the chord for ever
         "task_ignore_result": True,
-        "task_store_errors_even_if_ignored": False,
         "task_publish_retry_policy": PUBLISH_RETRY,
-        "task_serializer": "json",
-        "accept_content": ["json"],
         "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
         "task_default_queue": "conclude",
         "task_routes": {
             "consilium.resume_stalled": {"queue": "conclude"},
             "consilium.recompute_*": {"queue": "periodic"},
         },
-        # paid calls are not thrown away because the broker went: a copy finds the lease taken
-        "worker_cancel_long_running_tasks_on_connection_loss": False,
         # a prefetched message's visibility clock runs
         "worker_prefetch_multiplier": 1,
         # waiting messages live in a worker's memory

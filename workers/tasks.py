@@ -74,6 +74,8 @@ def _answer(task: AnyTask, version: int, owed_id: str) -> None:
             raise task.retry(countdown=0, max_retries=None, queue="quarantine")
         case answering.Stopping():
             raise Reject(reason="stopping", requeue=True)
+        case answering.Deferred() | None:
+            return
 
 
 @app.task(bind=True, name="consilium.generate")

@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from db.ids import new_id
+from shared.registry import Model
 
 # A version seen for the first time names its predecessor: the newest version of the same model.
 ENSURE = text("""
@@ -63,11 +64,21 @@ def ensure_version(
     return uuid.UUID(str(found))
 
 
-def current_version(
-    session: Session, *, provider: str, name: str, parameters_digest: str
-) -> uuid.UUID | None:
-    """The newest version known of this configuration, or None before its first use."""
+def version_for_seat(session: Session, model: Model) -> uuid.UUID:
+    """The version a seat is given to: the newest known of this configuration, else one not yet named by any
+    answer, made here.
+    """
     found: uuid.UUID | None = session.execute(
-        CURRENT, {"provider": provider, "name": name, "parameters_digest": parameters_digest}
+        CURRENT,
+        {"provider": model.provider, "name": model.name, "parameters_digest": model.parameters_digest},
     ).scalar_one_or_none()
-    return found
+    return found or ensure_version(
+        session,
+        provider=model.provider,
+        name=model.name,
+        returned=None,
+        parameters_digest=model.parameters_digest,
+        family=model.family,
+        location=model.location,
+        simulated=model.simulated,
+    )

@@ -58,18 +58,21 @@ CLAIM = text("""
     FROM claimed
 """)
 
-# The call's outcome, tokens and cost. A call that was given up for lost and answers after all is `late`.
+# The call's outcome, tokens and cost, once: only a call that was given up for lost may end otherwise yet.
 CLOSE_CALL = text("""
     UPDATE model_calls
-    SET outcome = CASE WHEN outcome = 'lost' AND :outcome = 'answered' THEN 'late' ELSE :outcome END,
-        ended_at = now(), error_kind = :error_kind, status = :status,
+    SET outcome = :outcome, ended_at = now(), error_kind = :error_kind, status = :status,
         prompt_tokens = :prompt_tokens, completion_tokens = :completion_tokens, cost_usd = :cost_usd
-    WHERE owed_answer_id = :id AND claim = :claim
+    WHERE owed_answer_id = :id AND claim = :claim AND (outcome IS NULL OR outcome = 'lost')
 """)
 
-# A paid answer that could not be read: what follows it is a repair, not a double payment.
+# A paid answer that could not be read: what follows it is a repair, not a double payment. The claim that read
+# it need not be the one that paid for it.
 MARK_MALFORMED = text("""
-    UPDATE model_calls SET error_kind = 'malformed' WHERE owed_answer_id = :id AND claim = :claim
+    UPDATE model_calls SET error_kind = 'malformed'
+    WHERE owed_answer_id = :id AND outcome = 'answered'
+      AND claim = (SELECT max(claim) FROM model_calls
+                   WHERE owed_answer_id = :id AND claim <= :claim AND outcome = 'answered')
 """)
 
 # A raw answer is on record as soon as its body is read; only the claim that made the call may attach it.
@@ -122,10 +125,17 @@ GIVE_BACK = text("""
     WHERE id = :id AND state = 'owed' AND claims = :claim
 """)
 
-# Excused without a claim of ours (its leases ran out too often).
+# Excused without a claim of ours (its leases ran out too often); the last of them counts, its call is lost.
 EXCUSE = text("""
-    UPDATE owed_answers SET state = 'excused', reason = :reason, claimed_until = NULL
-    WHERE id = :id AND state = 'owed' AND (claimed_until IS NULL OR claimed_until <= now())
+    WITH excused AS (
+        UPDATE owed_answers
+        SET state = 'excused', reason = :reason, claimed_until = NULL,
+            crashes = crashes + (claimed_until IS NOT NULL)::int
+        WHERE id = :id AND state = 'owed' AND (claimed_until IS NULL OR claimed_until <= now())
+        RETURNING id
+    )
+    UPDATE model_calls SET outcome = 'lost', ended_at = now()
+    WHERE owed_answer_id = :id AND outcome IS NULL AND EXISTS (SELECT FROM excused)
 """)
 
 # A restarted worker ends the leases of its former self, and what they held goes on at once. They stay "run
@@ -233,7 +243,7 @@ def close_call(
     usage: Usage,
     error_kind: str | None = None,
 ) -> None:
-    """Book how a call ended."""
+    """Book how a call ended; what is booked already stays."""
     session.execute(
         CLOSE_CALL,
         {
@@ -258,8 +268,10 @@ def attach_raw(session: Session, owed_id: uuid.UUID, claim_number: int, raw_id: 
 def settle(session: Session, owed_id: uuid.UUID, claim_number: int, answer_id: uuid.UUID) -> bool:
     """Mark as answered; False if the claim is no longer ours."""
     done = session.execute(SETTLE, {"id": owed_id, "claim": claim_number, "answer_id": answer_id})
+    if _changed(done) == 0:
+        return False
     session.execute(PROGRESS, {"id": owed_id})
-    return _changed(done) == 1
+    return True
 
 
 def release(

@@ -9,7 +9,12 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+# Picked first: only their consultations are counted, however long the history is.
 SUBMISSIONS = text("""
+    WITH picked AS (
+        SELECT * FROM submissions WHERE CAST(:id AS uuid) IS NULL OR id = :id
+        ORDER BY received_at DESC LIMIT :most
+    )
     SELECT s.id, src.name AS source, s.state, s.purpose, s.priority, s.strategy, s.n, s.records, s.set_aside,
            s.received_at, s.finished_at,
            count(c.id) FILTER (WHERE c.state = 'completed') AS completed,
@@ -17,13 +22,12 @@ SUBMISSIONS = text("""
            count(c.id) FILTER (WHERE c.state = 'failed') AS failed,
            count(c.id) FILTER (WHERE c.state = 'cancelled') AS cancelled,
            count(c.id) FILTER (WHERE c.state = 'open') AS open
-    FROM submissions s
+    FROM picked s
     JOIN sources src ON src.id = s.source_id
     LEFT JOIN consultations c ON c.submission_id = s.id AND c.source_id = s.source_id
-    WHERE CAST(:id AS uuid) IS NULL OR s.id = :id
-    GROUP BY s.id, s.source_id, src.name
+    GROUP BY s.id, src.name, s.state, s.purpose, s.priority, s.strategy, s.n, s.records, s.set_aside,
+             s.received_at, s.finished_at
     ORDER BY s.received_at DESC
-    LIMIT :most
 """)
 
 STAGES = text("""

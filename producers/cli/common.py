@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 
+import psycopg
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from db.engine import transaction
@@ -27,8 +28,11 @@ EXIT_SET_ASIDE = 6
 EXIT_AWAY = 7
 EXIT_NOT_FOUND = 8
 
-out = Console(soft_wrap=not sys.stdout.isatty())
-err = Console(stderr=True)
+PIPED_WIDTH = 10_000
+"""Columns where nobody's terminal says how many: a line stays a line, and an id stays whole."""
+
+out = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
+err = Console(stderr=True, width=None if sys.stderr.isatty() else PIPED_WIDTH)
 
 
 class Format(StrEnum):
@@ -47,9 +51,16 @@ class NotFound(ConsiliumError):
 
 
 class Away(ConsiliumError):
-    """PostgreSQL cannot be reached."""
+    """A server cannot be reached."""
 
     exit_code = EXIT_AWAY
+
+
+class Busy(ConsiliumError):
+    """Somebody else does the same at this moment."""
+
+
+AWAY = "PostgreSQL cannot be reached, and nothing was acknowledged: is `consilium up` running?"
 
 
 @contextmanager
@@ -58,10 +69,27 @@ def database() -> Iterator[Session]:
     try:
         with transaction(get_settings().require_database()) as session:
             yield session
-    except OperationalError:
-        raise Away(
-            "PostgreSQL cannot be reached, nothing was stored or changed: is `consilium up` running?"
-        ) from None
+    except OperationalError as error:
+        if isinstance(error.orig, psycopg.errors.DeadlockDetected):
+            raise Busy("another command changes the same rows: nothing was stored; try again") from None
+        raise Away(AWAY) from None
+    except ProgrammingError as error:
+        if isinstance(error.orig, psycopg.errors.UndefinedTable):
+            raise SettingsError(
+                "CONSILIUM_DATABASE_URL names a database without our tables: `consilium up` makes them"
+            ) from None
+        raise
+
+
+@contextmanager
+def listening(channel: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection that hears a channel of PostgreSQL. Raises `Away`."""
+    try:
+        with psycopg.connect(get_settings().require_database(), autocommit=True) as connection:
+            connection.execute(f"LISTEN {channel}")
+            yield connection
+    except psycopg.OperationalError:
+        raise Away(AWAY) from None
 
 
 def vault() -> Vault:
@@ -103,7 +131,9 @@ def table(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> Table:
 
 
 def _flat(value: Any) -> Any:
-    return "; ".join(map(str, value)) if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return "; ".join(v if isinstance(v, str) else json.dumps(v, default=str) for v in value)
+    return value
 
 
 def _shown(value: Any) -> str:

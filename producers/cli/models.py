@@ -7,10 +7,9 @@ import time
 import uuid
 from typing import Annotated, Any
 
-import psycopg
 import typer
 
-from producers.cli.common import Away, Format, emit, registry
+from producers.cli.common import Away, Format, emit, listening, registry
 from producers.nudge import send
 from shared.broker import CHECK_CHANNEL, CHECK_MODEL, MESSAGE_VERSION, model_queue
 from shared.registry import Model
@@ -58,15 +57,14 @@ def check(
     models = registry()
     check_id = str(uuid.uuid4())
     answers: dict[str, dict[str, Any]] = {}
-    with psycopg.connect(settings.require_database(), autocommit=True) as listening:
-        listening.execute(f"LISTEN {CHECK_CHANNEL}")
+    with listening(CHECK_CHANNEL) as connection:
         for model in models.values():
             queue = model_queue(model.location, urgent=False)
             if not send(settings, CHECK_MODEL, (MESSAGE_VERSION, check_id, model.name), queue):
                 raise Away("the broker cannot be reached: is `consilium up` running?")
         give_up_at = time.monotonic() + timeout_s
         while len(answers) < len(models) and (rest := give_up_at - time.monotonic()) > 0:
-            for event in listening.notifies(timeout=rest, stop_after=1):
+            for event in connection.notifies(timeout=rest, stop_after=1):
                 told = json.loads(event.payload)
                 if told.pop("check") == check_id:
                     answers[told["model"]] = told

@@ -12,6 +12,9 @@ from producers.case import Case, load_case
 from producers.case_view import case_view
 from producers.cli.common import Format, NotFound, database, out, vault
 
+WIDTH = 120
+"""Most columns of what is prose."""
+
 
 def show(
     consultation: Annotated[uuid.UUID, typer.Argument(help="See `consilium results`.")],
@@ -23,7 +26,7 @@ def show(
     if case is None:
         raise NotFound(f"no consultation {consultation}: see `consilium results SUBMISSION`")
     if format_ is Format.table:
-        out.print(case_view(case))
+        out.print(case_view(case), width=min(out.width, WIDTH))
     else:
         print(json.dumps(_as_json(case), default=str, indent=None if format_ is Format.ndjson else 2))
 

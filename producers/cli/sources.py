@@ -52,5 +52,12 @@ def list_(format_: Annotated[Format, typer.Option("--format")] = Format.table) -
     """All sources with their policies."""
     with database() as session:
         found = session.execute(select(Source).order_by(Source.name)).scalars().all()
-    rows = [{"name": s.name, **s.policy, "since": f"{s.created_at:%Y-%m-%d %H:%M}Z"} for s in found]
+    rows = [
+        {
+            "name": s.name,
+            **Policy.model_validate(s.policy).model_dump(),
+            "since": f"{s.created_at:%Y-%m-%d %H:%M}Z",
+        }
+        for s in found
+    ]
     emit(rows, format_)

@@ -45,11 +45,11 @@ def status(
         }
         for row in found
     ]
-    if not rows:
-        out.print("nothing submitted yet: consilium submit examples/vignettes.ndjson --wait")
-        return
     if format_ is not Format.table:
         emit(rows, format_)
+        return
+    if not rows:
+        out.print("nothing submitted yet: consilium submit examples/vignettes.ndjson --wait")
         return
     out.print(table(rows))
     if stages:

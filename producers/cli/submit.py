@@ -15,19 +15,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Annotated
 
-import psycopg
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy.exc import IntegrityError
 
 from db.queries import reports
 from db.queries.events import CHANNEL
-from producers.cli.common import EXIT_SET_ASIDE, Format, database, emit, err, out, registry, vault
+from producers.cli.common import (
+    EXIT_SET_ASIDE,
+    Away,
+    Format,
+    database,
+    emit,
+    err,
+    listening,
+    out,
+    registry,
+    vault,
+)
 from producers.intake import Order, Receipt, StrictBatch, accept
 from producers.nudge import nudge
-from producers.readers.ndjson import Read, read_ndjson
+from producers.readers.ndjson import Read, lines_of, read_ndjson
 from shared.errors import RecordError, SettingsError
 from shared.schemas import PRIORITIES, PURPOSES
+from shared.selection import Strategy
 from shared.settings import get_settings
 
 SHOWN_ERRORS = 20
@@ -50,7 +61,9 @@ def submit(
     idempotency_key: Annotated[
         str | None, typer.Option(help="The same key and content is accepted once.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the draws; default: random.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**63 - 1, help="Seed of the draws; default: random.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="One bad record rejects the batch.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until all have ended.")] = False,
     format_: Annotated[Format, typer.Option("--format")] = Format.table,
@@ -58,6 +71,13 @@ def submit(
     """Submit vignettes. Exit codes: 6 some were set aside; 3 --strict and one was bad; 7 no database."""
     _one_of("--priority", priority, PRIORITIES)
     _one_of("--purpose", purpose, PURPOSES)
+    _one_of("--strategy", strategy.upper(), tuple(Strategy))
+    if bool(models) != (strategy.upper() == Strategy.FIXED):
+        raise SettingsError("--models and --strategy FIXED belong together: give both or neither")
+    if idempotency_key == "":
+        raise SettingsError("--idempotency-key is empty: leave it out, or give each batch a key of its own")
+    settings = get_settings()
+    settings.require_broker()  # a setting that is missing is said before anything is stored
     order = Order(
         source=source,
         strategy=strategy.upper(),
@@ -71,7 +91,7 @@ def submit(
     )
     with ExitStack() as stack:
         inputs = [_open(stack, name) for name in files]
-        names: list[str] = []  # of the file of each record, in order: only for what is printed here
+        names: list[str] = []  # of each record's file, in order: printed here, stored nowhere
         try:
             with database() as session:
                 receipt = accept(
@@ -79,22 +99,28 @@ def submit(
                     _records(inputs, names),
                     order,
                     body_digest=_digest(inputs),
-                    settings=get_settings(),
+                    settings=settings,
                     registry=registry(),
                     vault=vault(),
                 )
         except StrictBatch as refused:
-            _print_errors(refused.set_aside)
+            _print_errors(refused.set_aside, names)
             raise
         except IntegrityError:
             raise SettingsError(
                 "the same ids or the same idempotency key are being submitted at this moment: nothing was "
                 "stored; submit again"
             ) from None
-    nudged = nudge(get_settings())
-    _report(receipt, nudged, format_)
+    nudged = nudge(settings)
+    _report(receipt, names, nudged, format_)
     if wait:
-        wait_for(receipt.submission_id, receipt.accepted)
+        try:
+            wait_for(receipt.submission_id, receipt.accepted)
+        except Away:
+            raise Away(
+                f"PostgreSQL went away while waiting; what was accepted is stored and goes on: "
+                f"consilium status {receipt.submission_id}"
+            ) from None
         if format_ is Format.table:
             with database() as session:
                 row = reports.submissions(session, receipt.submission_id)[0]
@@ -113,8 +139,11 @@ def _open(stack: ExitStack, name: str) -> _Input:
     if name == "-":
         # read whole: a second pass needs it, and clinical text does not go into a temporary file
         return _Input("standard input", io.BytesIO(sys.stdin.buffer.read()))
+    path = Path(name)
     try:
-        return _Input(name, stack.enter_context(Path(name).open("rb")))
+        if path.is_file():
+            return _Input(name, stack.enter_context(path.open("rb")))
+        return _Input(name, io.BytesIO(path.read_bytes()))  # a pipe: <(zcat …)
     except OSError as error:
         raise SettingsError(f"{name} cannot be read: {error.strerror}") from None
 
@@ -130,20 +159,24 @@ def _digest(inputs: list[_Input]) -> str:
 
 def _records(inputs: list[_Input], names: list[str]) -> Iterator[Read]:
     for each in inputs:
-        for read in read_ndjson(each.stream):
+        for read in read_ndjson(lines_of(each.stream)):
             names.append(each.name)
             yield read
 
 
-def _print_errors(errors: list[RecordError]) -> None:
+def _print_errors(errors: list[RecordError], names: list[str]) -> None:
+    several = len(set(names)) > 1
     for error in itertools.islice(errors, SHOWN_ERRORS):
+        file = f"{names[error.ordinal]}, " if several and error.ordinal is not None else ""
         field = f", field {error.path}" if error.path else ""
-        err.print(f"line {error.line}{field}: {error.reason}", style="yellow", markup=False, highlight=False)
+        err.print(
+            f"{file}line {error.line}{field}: {error.reason}", style="yellow", markup=False, highlight=False
+        )
     if len(errors) > SHOWN_ERRORS:
         err.print(f"… and {len(errors) - SHOWN_ERRORS} more", style="yellow")
 
 
-def _report(receipt: Receipt, nudged: bool, format_: Format) -> None:
+def _report(receipt: Receipt, names: list[str], nudged: bool, format_: Format) -> None:
     if format_ is not Format.table:
         row = {
             "submission": str(receipt.submission_id),
@@ -151,12 +184,13 @@ def _report(receipt: Receipt, nudged: bool, format_: Format) -> None:
             "set_aside": len(receipt.errors),
             "repeated": receipt.repeated,
             "errors": [
-                {"line": e.line, "code": e.code, "path": e.path, "reason": e.reason} for e in receipt.errors
+                {"record": e.ordinal, "line": e.line, "code": e.code, "path": e.path, "reason": e.reason}
+                for e in receipt.errors
             ],
         }
         emit([row], format_)
         return
-    _print_errors(receipt.errors)
+    _print_errors(receipt.errors, names)
     again = " (accepted before under this key; nothing was added)" if receipt.repeated else ""
     out.print(
         f"submission {receipt.submission_id}: {receipt.accepted + len(receipt.errors)} records, "
@@ -174,9 +208,8 @@ def _report(receipt: Receipt, nudged: bool, format_: Format) -> None:
 
 def wait_for(submission_id: uuid.UUID, total: int) -> None:
     """Wait until a submission has finished: events are awaited, and the counts asked now and then."""
-    url = get_settings().require_database()
     with (
-        psycopg.connect(url, autocommit=True) as listening,
+        listening(CHANNEL) as connection,
         Progress(
             TextColumn("ended"),
             BarColumn(),
@@ -186,7 +219,6 @@ def wait_for(submission_id: uuid.UUID, total: int) -> None:
             disable=not err.is_terminal,
         ) as progress,
     ):
-        listening.execute(f"LISTEN {CHANNEL}")
         bar = progress.add_task("", total=total)
         said_at = time.monotonic()
         while True:
@@ -199,5 +231,5 @@ def wait_for(submission_id: uuid.UUID, total: int) -> None:
             if not err.is_terminal and time.monotonic() - said_at > 15:
                 said_at = time.monotonic()
                 err.print(f"{ended} of {total} ended")
-            for _event in listening.notifies(timeout=2, stop_after=1):
+            for _event in connection.notifies(timeout=2, stop_after=1):
                 pass

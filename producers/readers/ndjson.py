@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import IO, Any
 
 from pydantic import ValidationError
 
@@ -13,7 +14,9 @@ from shared.errors import RecordError
 from shared.schemas import Vignette
 
 MAX_LINE = 256 * 1024
-"""Longest line that is read, in bytes."""
+"""Longest line that is read, in bytes, without its end."""
+
+_NUL = re.compile(r"\x00|(?<!\\)(?:\\\\)*\\u0000")  # as it stands, or as JSON's escape
 
 
 @dataclass(frozen=True)
@@ -21,9 +24,18 @@ class Read:
     """One record of the input: a vignette, or what is wrong with it and the text to set aside."""
 
     line: int  # 1-based
-    vignette: Vignette | None
+    vignette: Vignette | None = field(repr=False)
     error: RecordError | None = None
-    text: str = ""
+    text: str = field(default="", repr=False)
+
+
+def lines_of(stream: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a stream. Of one that is too long only the beginning is kept: memory stays bounded."""
+    longest = MAX_LINE + len(b"\r\n")
+    while line := stream.readline(longest + 1):
+        yield line
+        while len(line) > longest and not line.endswith(b"\n"):
+            line = stream.readline(longest + 1)
 
 
 def read_ndjson(lines: Iterable[bytes]) -> Iterator[Read]:
@@ -31,7 +43,8 @@ def read_ndjson(lines: Iterable[bytes]) -> Iterator[Read]:
     for number, raw in enumerate(lines, start=1):
         if number == 1:
             raw = raw.removeprefix(b"\xef\xbb\xbf")
-        if not raw.strip():
+        raw = raw.rstrip(b"\r\n")
+        if len(raw) <= MAX_LINE and not raw.strip():
             continue
         try:
             yield Read(number, _parse(raw))
@@ -42,23 +55,25 @@ def read_ndjson(lines: Iterable[bytes]) -> Iterator[Read]:
 
 def _parse(raw: bytes) -> Vignette:
     if len(raw) > MAX_LINE:
-        raise RecordError("too_long", f"the line has {len(raw)} bytes; at most {MAX_LINE} are read")
+        raise RecordError("too_long", f"the line is longer than the {MAX_LINE} bytes that are read")
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
         raise RecordError(
             "not_utf8", f"byte {error.start + 1} is not UTF-8: save the file as UTF-8"
         ) from None
+    if _NUL.search(text):
+        raise RecordError("nul_character", "the text holds a NUL character: remove it")
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         raise RecordError("not_json", f"{error.msg} at column {error.colno}") from None
+    except ValueError:
+        raise RecordError("not_json", "a number has too many digits") from None
     except RecursionError:
         raise RecordError("not_json", "nested too deeply") from None
     if not isinstance(value, dict):
         raise RecordError("not_an_object", "a record is one JSON object per line")
-    if "\x00" in text or "\\u0000" in text:
-        raise RecordError("nul_character", "the text holds a NUL character: remove it")
     try:
         return Vignette.model_validate(value)
     except ValidationError as error:
@@ -68,6 +83,13 @@ def _parse(raw: bytes) -> Vignette:
 
 def _no_constant(_name: str) -> Any:
     raise RecordError("not_json", "NaN and Infinity are not JSON")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):  # which of the two was meant is not for us to guess
+        raise RecordError("duplicate_field", "a field stands twice in one object: keep one of them")
+    return value
 
 
 def _path(first: Any) -> str:

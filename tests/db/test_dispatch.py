@@ -1,0 +1,268 @@
+"""Dispatcher, sweep and outbox against PostgreSQL and Redis: bounded, fair, and nothing twice."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+from celery import Celery
+
+from db.queries import consultations, events
+from embedded.services import Services
+from shared.broker import QUEUES, WIPE_MARKER
+from shared.settings import Settings
+from tests import accepted
+from tests.accepted import ROOT, ask, claim, consultations_of, owed_by, submit
+from workers import dispatch
+from workers.config import celery_config
+from workers.context import Context
+
+EXAMPLES = (ROOT / "examples" / "vignettes.ndjson").read_bytes().splitlines()
+
+
+@pytest.fixture
+def ctx(database_url: str) -> Context:
+    """A worker's context on a fresh database."""
+    return accepted.context(database_url, window=50)
+
+
+@pytest.fixture
+def broker(services: Services) -> Iterator[redis.Redis]:
+    """The real broker, without our queues and marker before and after."""
+    client = redis.Redis.from_url(services.addresses.broker_url)
+    client.delete(*QUEUES, WIPE_MARKER)
+    yield client
+    client.delete(*QUEUES, WIPE_MARKER)
+    client.close()
+
+
+def app_on(broker_url: str) -> Celery:
+    """An application that sends to this broker."""
+    app = Celery("dispatch", set_as_default=False)
+    app.conf.update(celery_config(Settings(_env_file=None, broker_url=broker_url), 900))
+    return app
+
+
+@pytest.fixture
+def app(services: Services, broker: redis.Redis) -> Iterator[Celery]:
+    """An application on the real broker."""
+    made = app_on(services.addresses.broker_url)
+    yield made
+    made.close()
+
+
+def in_transaction(ctx: Context, run: Any, **how: Any) -> Any:
+    """One query function in a transaction of its own."""
+    with ctx.transaction() as session:
+        return run(session, **how)
+
+
+def all_dispatched(ctx: Context, n: int, **order: Any) -> list[uuid.UUID]:
+    """So many consultations, all dispatched."""
+    ids = consultations_of(ctx, submit(ctx, n, **order))
+    assert set(in_transaction(ctx, consultations.dispatch, window=1000)) == set(ids)
+    return ids
+
+
+def stall(ctx: Context, *ids: uuid.UUID) -> None:
+    """Their stall time passes without progress."""
+    ask(
+        ctx,
+        "UPDATE consultations SET next_resume_at = now(), "
+        "progressed_at = now() - make_interval(secs => stall_s + 1) WHERE id = ANY(%s)",
+        list(ids),
+    )
+
+
+def test_the_window_is_never_exceeded(ctx: Context) -> None:
+    """Many dispatchers at once: never more than `window` dispatched and open; an end frees a place."""
+    ids = set(consultations_of(ctx, submit(ctx, 30)))
+    together = threading.Barrier(10)
+
+    def at_once(_: int) -> list[uuid.UUID]:
+        together.wait()
+        found: list[uuid.UUID] = in_transaction(ctx, consultations.dispatch, window=7)
+        return found
+
+    taken: list[uuid.UUID] = []
+    with ThreadPoolExecutor(10) as pool:
+        for ended in (0, 3, 7):
+            for id_ in taken[:ended]:
+                in_transaction(ctx, consultations.end, consultation_id=id_, state="failed", reason="expired")
+            del taken[:ended]
+            new = [id_ for some in pool.map(at_once, range(10)) for id_ in some]
+            taken += new
+            assert len(new) == len(set(new)) == (ended or 7)
+            [(busy,)] = ask(
+                ctx, "SELECT count(*) FROM consultations WHERE state = 'open' AND dispatched_at IS NOT NULL"
+            )
+            assert busy == len(taken) == 7
+    assert set(taken) <= ids
+
+
+def test_urgent_before_routine_before_background_and_oldest_first(ctx: Context) -> None:
+    """One place at a time: priority decides, then age."""
+    orders: list[dict[str, Any]] = [
+        {"purpose": "evaluation"},
+        {"purpose": "care", "priority": "routine"},
+        {"purpose": "care", "priority": "urgent"},
+    ]
+    background, routine, urgent = (
+        consultations_of(ctx, submit(ctx, EXAMPLES[2 * k : 2 * k + 2], **order))
+        for k, order in enumerate(orders)
+    )
+    second = [consultations_of(ctx, submit(ctx, EXAMPLES[9:10], **orders[2]))[0]]
+    taken = []
+    for window in range(1, 8):
+        taken += in_transaction(ctx, consultations.dispatch, window=window)
+    assert set(taken[:2]) == set(urgent)
+    assert taken[2:3] == second
+    assert set(taken[3:5]) == set(routine)
+    assert set(taken[5:]) == set(background)
+
+
+def test_what_is_still_received_is_not_dispatched(ctx: Context) -> None:
+    """A submission that is not stored whole yet waits."""
+    submission = submit(ctx, 2)
+    ask(ctx, "UPDATE submissions SET state = 'receiving' WHERE id = %s", submission)
+    assert in_transaction(ctx, consultations.dispatch, window=9) == []
+    ask(ctx, "UPDATE submissions SET state = 'open' WHERE id = %s", submission)
+    assert len(in_transaction(ctx, consultations.dispatch, window=9)) == 2
+
+
+def test_a_resume_needs_time_or_a_flag_and_nobody_at_work(ctx: Context) -> None:
+    """Not while fresh, not while claimed, not before it is due, not when ended, not when never dispatched."""
+    fresh, stalled, flagged, claimed, early, ended = all_dispatched(ctx, 6)
+    waiting = consultations_of(ctx, submit(ctx, 1))[0]
+    stall(ctx, stalled, claimed, early, ended, waiting)
+    ask(ctx, "UPDATE consultations SET next_resume_at = now(), flagged = id = %s WHERE id = ANY(%s)",
+        flagged, [fresh, flagged])  # fmt: skip
+    ask(ctx, "UPDATE consultations SET next_resume_at = now() + interval '9 s' WHERE id = %s", early)
+    in_transaction(ctx, consultations.end, consultation_id=ended, state="completed")
+    working = owed_by(ctx, claimed)[1]
+    assert claim(ctx, working) is not None
+    assert set(in_transaction(ctx, consultations.resume, most=50)) == {stalled, flagged}
+    assert in_transaction(ctx, consultations.resume, most=50) == [], "a resume is not due again at once"
+    accepted.run_out(ctx, working)
+    assert in_transaction(ctx, consultations.resume, most=50) == [claimed]
+
+
+def test_back_off_doubles_up_to_eight(ctx: Context) -> None:
+    """Each resume waits twice as long as the one before, up to eight stall times, give or take a quarter."""
+    [one] = all_dispatched(ctx, 1)
+    for factor in (1, 2, 4, 8, 8, 8):
+        stall(ctx, one)
+        assert in_transaction(ctx, consultations.resume, most=5) == [one]
+        [(waits,)] = ask(
+            ctx,
+            "SELECT (extract(epoch FROM next_resume_at - now()) / stall_s)::float FROM consultations "
+            "WHERE id = %s",
+            one,
+        )
+        assert 0.74 * factor < waits <= 1.25 * factor
+
+
+def test_two_sweeps_at_once_pick_different_rows(ctx: Context) -> None:
+    """While one sweep's transaction is open another takes the rows that are left, without waiting."""
+    ids = all_dispatched(ctx, 6)
+    stall(ctx, *ids)
+    with ctx.transaction() as first, ctx.transaction() as second:
+        one, two = consultations.resume(first, most=4), consultations.resume(second, most=4)
+    assert (len(one), len(two)) == (4, 2)
+    assert {*one, *two} == set(ids)
+
+
+def test_a_sweep_sends_again_what_the_broker_has_forgotten(
+    ctx: Context, app: Celery, broker: redis.Redis
+) -> None:
+    """A first sweep sets the marker; with it nothing fresh is sent; without it everything goes on at once."""
+    submit(ctx, 3)
+    assert dispatch.sweep(ctx, app, broker) == 3
+    assert broker.llen("remote") == 9
+    assert dispatch.sweep(ctx, app, broker) == 0
+    broker.delete(*QUEUES, WIPE_MARKER)
+    assert dispatch.sweep(ctx, app, broker) == 3
+    assert broker.llen("remote") == 9
+    assert dispatch.sweep(ctx, app, broker) == 0
+
+
+def test_sweeps_at_once_send_each_once(ctx: Context, app: Celery, broker: redis.Redis) -> None:
+    """Six sweeps together: each consultation is sent by one of them."""
+    submit(ctx, 12)
+    together = threading.Barrier(6)
+
+    def at_once(_: int) -> int:
+        together.wait()
+        return dispatch.sweep(ctx, app, broker)
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(at_once, range(6))) == 12
+    assert broker.llen("remote") == 36
+
+
+def test_what_has_expired_fails_with_its_event(ctx: Context, app: Celery, broker: redis.Redis) -> None:
+    """Past its deadline: failed, `expired`, one event, nothing left to claim; the others go on."""
+    late, other = consultations_of(ctx, submit(ctx, EXAMPLES[:2], purpose="care"))
+    ask(ctx, "UPDATE consultations SET deadline_at = now() - interval '1 s' WHERE id = %s", late)
+    assert dispatch.sweep(ctx, app, broker) == 1
+    dispatch.sweep(ctx, app, broker)
+    states = "SELECT state, reason, stage FROM consultations WHERE id = %s"
+    assert ask(ctx, states, late) == [("failed", "expired", "ended")]
+    assert ask(ctx, states, other) == [("open", None, "generating")]
+    assert ask(ctx, "SELECT consultation_id, type FROM outbox_events") == [(late, "consultation.failed")]
+    assert ask(ctx, "SELECT DISTINCT state FROM owed_answers WHERE consultation_id = %s", late) == [("void",)]
+    assert all(claim(ctx, owed) is None for owed in owed_by(ctx, late))
+
+
+def test_what_cannot_be_sent_is_given_back(ctx: Context, app: Celery, broker: redis.Redis) -> None:
+    """The broker away: none counts as sent, and the next sweep with a broker sends them all at once."""
+    ids = consultations_of(ctx, submit(ctx, 3))
+    away = app_on("redis://127.0.0.1:9/0")
+    assert dispatch.dispatch(ctx, away) == 0
+    away.close()
+    due = "SELECT count(*) FROM consultations WHERE flagged AND next_resume_at <= now() AND state = 'open'"
+    assert ask(ctx, due) == [(3,)]
+    broker.set(WIPE_MARKER, 1)
+    assert dispatch.sweep(ctx, app, broker) == len(ids)
+    assert broker.llen("remote") == 9
+
+
+def test_a_submission_finishes_once_when_nothing_is_open(ctx: Context) -> None:
+    """The last end finishes it, with one event, however often and by how many it is asked."""
+    submission = submit(ctx, 2)
+    other = submit(ctx, 1)
+    first, last = consultations_of(ctx, submission)
+    for id_, state, finished in ((first, "completed", 0), (last, "needs_review", 1)):
+        in_transaction(ctx, consultations.end, consultation_id=id_, state=state)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: in_transaction(ctx, events.finish_submissions), range(4)))
+        in_transaction(ctx, events.finish_submissions, submission_id=submission)
+        told = ask(ctx, "SELECT submission_id FROM outbox_events WHERE type = 'submission.finished'")
+        assert told == [(submission,)] * finished
+    assert ask(ctx, "SELECT state FROM submissions WHERE id = %s", other) == [("open",)]
+
+
+def test_listeners_hear_ids_alone_in_order_and_once(ctx: Context) -> None:
+    """Delivered as notifications: type and ids in the order of the events; a second delivery says nothing."""
+    submission = submit(ctx, 2)
+    first, last = consultations_of(ctx, submission)
+    with psycopg.connect(ctx.settings.require_database(), autocommit=True) as listening:
+        listening.execute(f"LISTEN {events.CHANNEL}")
+        in_transaction(ctx, consultations.end, consultation_id=first, state="completed")
+        in_transaction(ctx, consultations.end, consultation_id=last, state="failed", reason="no_quorum")
+        in_transaction(ctx, events.finish_submissions)
+        assert in_transaction(ctx, events.deliver) == 3
+        assert in_transaction(ctx, events.deliver) == 0
+        heard = [event.payload for event in listening.notifies(timeout=10, stop_after=3)]
+        heard += [event.payload for event in listening.notifies(timeout=0)]
+    assert heard == [
+        f"consultation.completed {submission} {first}",
+        f"consultation.failed {submission} {last}",
+        f"submission.finished {submission} -",
+    ]

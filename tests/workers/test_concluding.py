@@ -1,0 +1,209 @@
+"""The end of a consultation: once, whole or not at all, and the same again from what is stored."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from db.queries import snapshots
+from shared.consensus import Conclusion, Grade, SeatAnswer, as_detail, conclude_from
+from shared.memory import Memory
+from tests import accepted
+from tests.accepted import ask, consultations_of, owed_by, recommendation, submit
+from tests.workers.chat_server import Server, chat_servers, completion
+from workers import answering, concluding, flow
+from workers.context import Context
+
+NOWHERE = "redis://127.0.0.1:9/0"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A model server."""
+    with chat_servers() as start:
+        yield start()
+
+
+@pytest.fixture
+def ctx(database_url: str, server: Server) -> Context:
+    """A worker's context, its models on that server."""
+    return accepted.context(database_url, server.url)
+
+
+class Unsent:
+    """In place of the broker: what `go_on` would send is thrown away, since the test does the work itself."""
+
+
+def go_on(ctx: Context, consultation: uuid.UUID) -> None:
+    """Store the next step; nobody listens for the canvas."""
+    app = Celery("nobody", broker="memory://", set_as_default=False)
+    flow.go_on(ctx, app, consultation)
+    app.close()
+
+
+def answered(ctx: Context, server: Server, *lists: tuple[str, ...]) -> uuid.UUID:
+    """A consultation whose three seats have answered with these lists."""
+    consultation = consultations_of(ctx, submit(ctx))[0]
+    for owed_id, drugs in zip(owed_by(ctx, consultation), lists, strict=True):
+        decision = "recommend" if drugs else "no_medication"
+        server.body = completion(recommendation(*drugs, decision=decision))
+        assert answering.answer(ctx, owed_id) is None
+    go_on(ctx, consultation)
+    return consultation
+
+
+def review(ctx: Context, server: Server, owed_ids: list[uuid.UUID], first: int = 0) -> None:
+    """These reviews are given, with grades that differ."""
+    for number, owed_id in enumerate(owed_ids, start=first):
+        server.body = completion(json.dumps({"grade": round(0.31 + 0.113 * number, 3), "critique": "fair"}))
+        assert answering.answer(ctx, owed_id) is None
+
+
+def reviewed(ctx: Context, server: Server) -> uuid.UUID:
+    """A consultation to which nothing but its conclusion is missing."""
+    consultation = answered(
+        ctx, server, ("amoxicillin",), ("amoxicillin", "ibuprofen"), ("doxycycline", "ibuprofen")
+    )
+    review(ctx, server, owed_by(ctx, consultation, "review"))
+    return consultation
+
+
+TABLES = ("consensus", "interactions", "outbox_events")
+
+
+def stored(ctx: Context) -> dict[str, list[Any]]:
+    """All that a conclusion writes."""
+    tables = {t: ask(ctx, f"SELECT to_jsonb(x) FROM {t} x ORDER BY to_jsonb(x)::text") for t in TABLES}
+    return tables | {"consultations": ask(ctx, "SELECT to_jsonb(c) FROM consultations c")}
+
+
+def test_concluded_once_whoever_comes_again(ctx: Context, server: Server) -> None:
+    """Eight copies at once and another later: one consensus, a row a seat, one event, nothing touched again."""
+    consultation = reviewed(ctx, server)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: concluding.conclude(ctx, consultation), range(8)))
+    first = stored(ctx)
+    assert [len(first[t]) for t in TABLES] == [1, 3, 1]
+    [(state, stage)] = ask(ctx, "SELECT state, stage FROM consultations")
+    assert state in ("completed", "needs_review")
+    assert stage == "ended"
+    assert ask(ctx, "SELECT type FROM outbox_events") == [(f"consultation.{state}",)]
+    concluding.conclude(ctx, consultation)
+    go_on(ctx, consultation)
+    assert stored(ctx) == first
+
+
+def test_early_and_out_of_order_changes_nothing(ctx: Context, server: Server) -> None:
+    """Before the answers, before the reviews, with one review missing, for no consultation: nothing happens."""
+    consultation = consultations_of(ctx, submit(ctx))[0]
+    before = stored(ctx)
+    concluding.conclude(ctx, consultation)
+    concluding.conclude(ctx, uuid.uuid4())
+    assert stored(ctx) == before
+    consultation = answered(ctx, server, ("amoxicillin",), ("amoxicillin",), ("doxycycline",))
+    reviews = owed_by(ctx, consultation, "review")
+    for given, missing in itertools.pairwise(range(len(reviews) + 1)):
+        before = stored(ctx)
+        concluding.conclude(ctx, consultation)
+        assert stored(ctx) == before, "something is still owed"
+        review(ctx, server, reviews[given:missing], first=given)
+    concluding.conclude(ctx, consultation)
+    assert len(stored(ctx)["consensus"]) == 1
+
+
+def test_two_copies_of_advance_owe_each_review_once(ctx: Context, server: Server) -> None:
+    """Whoever fixes the reviews, they are N·(N−1), each pair once."""
+    consultation = answered(ctx, server, ("amoxicillin",), ("amoxicillin",), ("doxycycline",))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: go_on(ctx, consultation), range(4)))
+    owed = "SELECT seat, about FROM owed_answers WHERE kind = 'review'"
+    rows = ask(ctx, owed)
+    assert len(rows) == len(set(rows)) == 6
+
+
+@pytest.mark.parametrize("broken", ["history_rows", "consultations.end", "owed_answers.void_rest"])
+def test_killed_in_the_middle_stores_nothing(
+    ctx: Context, server: Server, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """Whatever is cut off, consensus, history and event are stored together; the next copy does all of it."""
+    consultation = reviewed(ctx, server)
+    before = stored(ctx)
+
+    def killed(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"workers.concluding.{broken}", killed)
+        with pytest.raises(KeyboardInterrupt):
+            concluding.conclude(ctx, consultation)
+    assert stored(ctx) == before
+    concluding.conclude(ctx, consultation)
+    assert [len(stored(ctx)[t]) for t in TABLES] == [1, 3, 1]
+
+
+def replay(ctx: Context, consultation: uuid.UUID) -> Conclusion:
+    """The conclusion, from stored rows alone."""
+    answers = [
+        SeatAnswer(seat, occupancy, str(model), family, decision, frozenset(starts), frozenset(stops))
+        for seat, occupancy, model, family, decision, starts, stops in ask(
+            ctx,
+            "SELECT g.seat, g.occupancy, g.model_version_id, m.family, g.decision, g.starts, g.stops "
+            "FROM generations g JOIN model_versions m ON m.id = g.model_version_id "
+            "WHERE consultation_id = %s ORDER BY g.id DESC",
+            consultation,
+        )
+    ]
+    grades = [
+        Grade(*edge)
+        for edge in ask(
+            ctx,
+            "SELECT r.seat, g.seat, r.grade FROM reviews r JOIN generations g ON g.id = r.generation_id "
+            "WHERE r.consultation_id = %s ORDER BY r.id DESC",
+            consultation,
+        )
+    ]
+    [(kind, snapshot_id)] = ask(
+        ctx,
+        "SELECT c.kind, k.snapshot_id FROM consultations c JOIN consensus k ON k.consultation_id = c.id",
+    )
+    with ctx.transaction() as session:
+        memory = Memory.from_json(snapshots.by_id(session, snapshot_id).body)
+    return conclude_from(answers, grades, memory, kind=kind)
+
+
+def test_replayed_bit_for_bit(ctx: Context, server: Server) -> None:
+    """From stored answers, grades and memory the stored consensus comes again: every float, every list."""
+    consultation = reviewed(ctx, server)
+    concluding.conclude(ctx, consultation)
+    again = replay(ctx, consultation)
+    [(row,)] = ask(ctx, "SELECT to_jsonb(k) FROM consensus k")
+    # a float's repr tells every bit of it, and PostgreSQL writes floats so that they read back the same
+    expected = json.loads(json.dumps({**asdict(again), "detail": as_detail(again)}))
+    for column in ("form", "grade", "variance", "agreement", "confidence", "rule", "detail", "support"):
+        assert repr(row[column]) == repr(expected[column]) or row[column] == expected[column], column
+    for column in ("highest_graded", "majority", "refined", "stops", "minority"):
+        assert row[column] == expected[column], column
+    assert row["majority"] == ["amoxicillin", "ibuprofen"]
+    assert row["minority"] == ["doxycycline"]
+
+
+def test_no_answer_of_ours_is_shown_to_its_author(ctx: Context, server: Server) -> None:
+    """What the models were sent: nobody's own answer for review, and no reviewer sees a name."""
+    reviewed(ctx, server)
+    reviews = [
+        body for _, _, body in server.requests if "review" in body["response_format"]["json_schema"]["name"]
+    ]
+    assert len(reviews) == 6
+    for body in reviews:
+        text = " ".join(message["content"] for message in body["messages"])
+        assert not any(name in text for name in ctx.registry.names())
+    own = "SELECT count(*) FROM reviews r JOIN generations g ON g.id = r.generation_id WHERE g.seat = r.seat"
+    assert ask(ctx, own) == [(0,)]
