@@ -38,7 +38,6 @@ class Settings(BaseSettings):
     sweep_every_s: float = Field(15, gt=0, description="How often beat sends the sweep.")
     recompute_every_s: float = Field(3600, gt=0, description="How often reviewers' memory is recomputed.")
     window: int = Field(50, gt=0, description="Consultations in the broker at once, over all sources.")
-    max_resumes: int = Field(5, gt=0, description="Counted resumes without a new answer before `failed`.")
     close_calls_after_s: float = Field(
         5, ge=0, description="At shutdown, calls in flight are closed after this."
     )

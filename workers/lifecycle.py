@@ -50,6 +50,7 @@ def log_plainly(**_: Any) -> None:
 @worker_init.connect
 def begin(sender: Any, **_: Any) -> None:
     """Register, and let what a former self held go on at once instead of at its leases' end."""
+    log_plainly()  # Celery sets up logging after this signal
     ctx = get_context()
     ctx.name = str(sender.hostname)
     queues = sorted(sender.app.amqp.queues.consume_from)
