@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from db.queries import snapshots
+from db.queries import model_versions, snapshots
 from db.queries.snapshots import RawGrade
 from shared.memory import RawReview, estimate
 from workers.context import Context
@@ -23,7 +23,8 @@ def reviewers(ctx: Context) -> str:
         digest = _digest(rows)
         if digest == before.digest:
             return "unchanged"
-        memory = estimate([_raw(row) for row in rows])
+        heirs = {str(new): str(old) for new, old in model_versions.predecessors(session).items()}
+        memory = estimate([_raw(row) for row in rows], predecessors=heirs)
         snapshots.add(
             session,
             kind=KIND,

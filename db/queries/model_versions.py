@@ -36,6 +36,14 @@ CURRENT = text("""
 """)
 
 
+PREDECESSORS = text("SELECT id, predecessor_id FROM model_versions WHERE predecessor_id IS NOT NULL")
+
+
+def predecessors(session: Session) -> dict[uuid.UUID, uuid.UUID]:
+    """Version → the version of the same model that it replaced."""
+    return {row.id: row.predecessor_id for row in session.execute(PREDECESSORS)}
+
+
 def ensure_version(
     session: Session,
     *,

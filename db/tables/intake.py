@@ -59,7 +59,7 @@ class Submission(Base):
         one_of("priority", "urgent", "routine", "background"),
         one_of("purpose", "care", "evaluation", "training", "demo"),
         CheckConstraint("n BETWEEN 2 AND 12", name="n"),
-        UniqueConstraint("source_id", "idempotency_digest"),
+        UniqueConstraint("idempotency_digest", "source_id"),
         Index("ix_submissions__unfinished", "received_at", postgresql_where=text("state = 'open'")),
     )
 
@@ -87,8 +87,10 @@ class Record(Base):
         belongs_to("clinical_documents", "document_id"),
         one_of("state", "accepted", "set_aside"),
         CheckConstraint("(state = 'set_aside') = (error_code IS NOT NULL)", name="error_if_set_aside"),
-        UniqueConstraint("source_id", "submission_id", "ordinal"),
-        UniqueConstraint("source_id", "own_id_digest"),
+        # the source never stands first: before there are statistics, a check of a reference would take such
+        # an index for as good as the primary key and read all records of the source
+        UniqueConstraint("submission_id", "source_id", "ordinal"),
+        UniqueConstraint("own_id_digest", "source_id"),
     )
 
 

@@ -154,7 +154,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["source_id"], ["sources.id"], name="fk_submissions__source_id"),
         sa.PrimaryKeyConstraint("id", "source_id", name="pk_submissions"),
         sa.UniqueConstraint(
-            "source_id", "idempotency_digest", name="uq_submissions__source_id_idempotency_digest"
+            "idempotency_digest", "source_id", name="uq_submissions__idempotency_digest_source_id"
         ),
     )
     op.create_index(
@@ -216,9 +216,9 @@ def upgrade() -> None:
             name="fk_records__submission_id_source_id",
         ),
         sa.PrimaryKeyConstraint("id", "source_id", name="pk_records"),
-        sa.UniqueConstraint("source_id", "own_id_digest", name="uq_records__source_id_own_id_digest"),
+        sa.UniqueConstraint("own_id_digest", "source_id", name="uq_records__own_id_digest_source_id"),
         sa.UniqueConstraint(
-            "source_id", "submission_id", "ordinal", name="uq_records__source_id_submission_id_ordinal"
+            "submission_id", "source_id", "ordinal", name="uq_records__submission_id_source_id_ordinal"
         ),
     )
     op.create_table(
