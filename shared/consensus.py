@@ -15,14 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from shared.measures import agreement, right
 from shared.memory import Memory
 from shared.peer_grading import PeerGrades, grade_peers
 from shared.peer_grading import Seat as Reviewer
 from shared.schemas import Gold
-from shared.vancouver import ItemGrade, ReviewerMeasure
+from shared.vancouver import ItemGrade, ReviewerMeasure, population_std
 
 LOG_ODDS = 0.6
 """ℓ: log-odds that a drug named by a seat belongs, for a model without labelled history."""
@@ -81,8 +79,7 @@ def conclude_from(
     """The conclusion. The order of answers and grades has no influence. Raises `BadGrade`."""
     answers = sorted(answers, key=lambda a: a.seat)
     seats = {a.seat: Reviewer(a.model, a.family) for a in answers}
-    usable = [g for g in grades if g.reviewer in seats and g.item in seats]
-    peers = grade_peers(((g.reviewer, g.item, g.grade) for g in usable), seats, memory.pool(kind))
+    peers = grade_peers(_usable(grades, answers), seats, memory.pool(kind))
     best = max(answers, key=lambda a: (_grade(peers, a.seat), -a.seat), default=None)
     counts = Counter(drug for a in answers for drug in a.start)
     majority = _majority(counts, len(answers))
@@ -106,6 +103,12 @@ def conclude_from(
         confidence=None,
         rule=_rule(answers, peers, agreed),
     )
+
+
+def _usable(grades: Sequence[Grade], answers: Sequence[SeatAnswer]) -> list[tuple[int, int, float]]:
+    """Grades between seats that answered, in canonical order."""
+    seats = {a.seat for a in answers}
+    return sorted((g.reviewer, g.item, g.grade) for g in grades if {g.reviewer, g.item} <= seats)
 
 
 def _grade(peers: PeerGrades, seat: int) -> float:
@@ -153,15 +156,14 @@ def history_rows(
     quality: ten times the consensus grade of its answer; variance and review_accuracy: of the seat as a
     reviewer, against K = √2 · std of all grades; generation_accuracy: 1 or 0 against gold. None is not known.
     """
-    k = math.sqrt(2) * float(np.std([g.grade for g in grades])) if grades else 0.0
+    usable = _usable(grades, answers)
+    k = math.sqrt(2) * population_std([g for _, _, g in usable])
     rows = []
     for answer in sorted(answers, key=lambda a: a.seat):
         item = conclusion.answers.get(answer.seat)
         reviewer = conclusion.reviewers.get(answer.seat)
-        compared = {g.item for g in grades if g.reviewer == answer.seat} & {
-            g.item for g in grades if g.reviewer != answer.seat
-        }
-        tells = reviewer is not None and k > 0 and bool(compared)
+        own = {i for u, i, _ in usable if u == answer.seat}
+        compared = own & {i for u, i, _ in usable if u != answer.seat}
         rows.append(
             {
                 "seat": answer.seat,
@@ -171,7 +173,7 @@ def history_rows(
                 "variance": None if reviewer is None else reviewer.variance,
                 "generation_accuracy": None if gold is None else float(right(answer.start, gold)),
                 "review_accuracy": max(0.0, 1 - math.sqrt(reviewer.variance) / k)
-                if tells and reviewer is not None
+                if reviewer is not None and k > 0 and compared
                 else None,
             }
         )

@@ -4,16 +4,23 @@ One consultation has N·(N−1) grades, too few to know a reviewer. So each item
 least-squares mean of its reviewers' grades less their remembered biases, weighted by the remembered
 covariance (own errors, what a family shares, and how uncertain the biases themselves are). With no memory it
 is the plain mean; where a family's sharing matters and cannot be told, too, and the result says so.
+
+There is one step and no rounds: messages back to the reviewers would estimate their variances anew from the
+N − 1 grades of this one consultation, beside a memory that counts for at least six.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from shared.memory import Pool, Reviewer
+from shared.memory import PRIOR_VARIANCE, Pool, Reviewer
 from shared.vancouver import ItemGrade, ReviewerMeasure, checked, population_std
+
+UNIFORM_SPREAD = math.sqrt(1 / 12)
+"""Std of grades uniform in [0, 1]: against it a reviewer is held that overlaps with nobody."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,9 @@ def grade_peers(
 
     An item's variance is that of its grade as estimated; a reviewer's variance is the mean square of its
     grades less bias against the final grades, and its reliability max(0, 1 − √variance / (√2 · std of all
-    grades)), 1 where all grades are equal. Raises `BadGrade`.
+    grades)), 1 where all grades are equal. A reviewer whose items nobody else graded would look perfect: the
+    memory's variance, else the prior's, stands for it, against the spread of uniform grades.
+    Raises `BadGrade`.
     """
     edges = checked(grades, 1.0)
     reviewers = sorted({u for u, _ in edges})
@@ -51,15 +60,29 @@ def grade_peers(
     for i in sorted({i for _, i in edges}):
         given = [(u, edges[u, i]) for u in reviewers if (u, i) in edges]
         items[i] = _mean(given) if known is None or pool is None else _weighted(given, known, pool)
-    spread = population_std(edges.values())
+    spread = population_std(list(edges.values()))
+    graders = Counter(i for _, i in edges)
+    residuals: dict[int, list[float]] = {u: [] for u in reviewers}
+    compared: set[int] = set()  # reviewers of an item that somebody else graded, too
+    for (u, i), g in edges.items():
+        residuals[u].append((g - (known[u].bias if known else 0.0) - items[i].grade) ** 2)
+        if graders[i] > 1:
+            compared.add(u)
     measures = {}
     for u in reviewers:
-        bias = known[u].bias if known else 0.0
-        residuals = [(g - bias - items[i].grade) ** 2 for (v, i), g in edges.items() if v == u]
-        variance = math.fsum(residuals) / len(residuals)
-        reliability = max(0.0, 1 - math.sqrt(variance) / (math.sqrt(2) * spread)) if spread > 0 else 1.0
-        measures[u] = ReviewerMeasure(reliability, variance, bias)
+        if u in compared:
+            variance, against = math.fsum(residuals[u]) / len(residuals[u]), spread
+        else:
+            variance, against = _prior_variance(known[u] if known else None, pool), UNIFORM_SPREAD
+        reliability = max(0.0, 1 - math.sqrt(variance) / (math.sqrt(2) * against)) if spread > 0 else 1.0
+        measures[u] = ReviewerMeasure(reliability, variance, known[u].bias if known else 0.0)
     return PeerGrades(items, measures, "mean" if known is None else "memory", reason)
+
+
+def _prior_variance(reviewer: Reviewer | None, pool: Pool | None) -> float:
+    if reviewer is None or pool is None:
+        return PRIOR_VARIANCE
+    return reviewer.variance + pool.shared.get(reviewer.family, pool.shared_pool)
 
 
 def _why_mean(reviewers: list[int], seats: Mapping[int, Seat], pool: Pool | None) -> str | None:

@@ -9,13 +9,13 @@ A bipartite graph of reviewers u and items i with grades g(u, i). Each round, it
 
 *Inclusive* (the published code's default) uses all messages; *exclusive* (the paper) leaves out, in a message
 to a vertex, what came from that vertex, where at least two are held. Arrays over edges throughout: a round
-costs O(Σ degree²) in a few vector operations.
+costs O(edges), exclusive O(Σ degree²), in a few vector operations.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -83,29 +83,37 @@ def vancouver(
     reviewers, of_reviewer = _index([u for u, _ in edges])
     items, of_item = _index([i for _, i in edges])
     g = np.array(list(edges.values()), dtype=float)
-    by_item = _Groups(of_item, len(items), exclusive)
-    by_reviewer = _Groups(of_reviewer, len(reviewers), exclusive)
+    by_item, by_reviewer = _Groups(of_item, exclusive), _Groups(of_reviewer, exclusive)
     precision, variance = PRECISION * scale**2, np.full_like(g, START_VARIANCE * scale**2)
-    sent = g
+    sent, bias = g, np.zeros_like(g)
     got_grade, got_variance = g, variance
     for _ in range(rounds):
-        got_grade, got_variance = _to_reviewers(by_item, sent, variance, precision)
-        bias, variance = _to_items(by_reviewer, g - got_grade, got_variance, precision, debias)
+        weight = 1 / (precision + variance)
+        total, graded, spread = by_item.gather(weight, weight * sent, weight**2 * variance)
+        got_grade, got_variance = graded / total, spread / total**2
+        weight, off = 1 / (precision + got_variance), g - got_grade
+        if debias:
+            total, first = by_reviewer.gather(weight, weight * off)
+            bias = first / total
+            variance = by_reviewer.squares(weight, off, bias) / total
+        else:
+            total, second = by_reviewer.gather(weight, weight * off**2)
+            variance = second / total
         sent = g - bias
     weight = 1 / (precision + variance)
-    total = by_item.sum(weight)
-    final = by_item.sum(weight * sent) / total
-    final_variance = by_item.sum(weight**2 * variance) / total**2
+    total, graded, spread = by_item.sum(weight, weight * sent, weight**2 * variance)
+    final, final_variance = graded / total, spread / total**2
     weight = 1 / (precision + got_variance)
-    total = by_reviewer.sum(weight)
     # the bias against what was received, the variance against the final grades: as the reference does
-    bias_u = by_reviewer.sum(weight * (g - got_grade)) / total if debias else np.zeros(len(reviewers))
-    variance_u = by_reviewer.sum(weight * (g - bias_u[of_reviewer] - final[of_item]) ** 2) / total
-    spread = population_std(edges.values())
+    total, first = by_reviewer.sum(weight, weight * (g - got_grade))
+    bias_u = first / total if debias else np.zeros(len(reviewers))
+    (second,) = by_reviewer.sum(weight * (g - bias_u[of_reviewer] - final[of_item]) ** 2)
+    variance_u = second / total
+    std = population_std(g)
     return Consensus(
         {i: ItemGrade(float(final[k]), float(final_variance[k])) for k, i in enumerate(items)},
         {
-            u: ReviewerMeasure(_reliability(v, spread), v, float(bias_u[k]))
+            u: ReviewerMeasure(_reliability(v, std), v, float(bias_u[k]))
             for k, u in enumerate(reviewers)
             for v in [float(variance_u[k])]
         },
@@ -116,15 +124,16 @@ def checked(grades: Iterable[tuple[U, I, float]], scale: float) -> dict[tuple[U,
     """Edge → grade in canonical order, the last of several kept. Raises `BadGrade`."""
     edges: dict[tuple[U, I], float] = {}
     for u, i, grade in grades:
-        if not (math.isfinite(grade) and 0 <= grade <= scale):
+        if not 0 <= grade <= scale:  # nor is NaN
             raise BadGrade(f"the grade of {u} for {i} is not a number from 0 to {scale:g}")
         edges[u, i] = float(grade)
-    return {edge: edges[edge] for edge in sorted(edges)}
+    return dict(sorted(edges.items()))
 
 
-def population_std(values: Collection[float]) -> float:
+def population_std(values: Sequence[float] | Array) -> float:
     """Of all grades; exactly 0 if they are equal or there are none (rounding must not make a spread)."""
-    return float(np.std(list(values))) if len(set(values)) > 1 else 0.0
+    grades = np.asarray(values, dtype=float)
+    return float(np.std(grades)) if grades.size and np.ptp(grades) > 0 else 0.0
 
 
 def _reliability(variance: float, spread: float) -> float:
@@ -138,43 +147,42 @@ def _index(names: list[U]) -> tuple[list[U], NDArray[np.intp]]:
 
 
 class _Groups:
-    """Edges grouped by one of their ends; `pairs` lists, for each edge, those whose messages it gets."""
+    """Edges grouped by one of their ends; what a message is made of is gathered per edge."""
 
-    def __init__(self, vertex: NDArray[np.intp], n: int, exclusive: bool) -> None:
-        self.vertex, self.n = vertex, n
-        degree = np.bincount(vertex, minlength=n)
-        order = np.argsort(vertex, kind="stable")
-        start = np.cumsum(degree) - degree
-        edges = np.arange(len(vertex))
-        many = degree[vertex]
-        self.to = np.repeat(edges, many)
-        rank = np.arange(len(self.to)) - np.repeat(np.cumsum(many) - many, many)
-        self.of = order[start[vertex[self.to]] + rank]
-        if exclusive:  # without itself, where there is another
-            kept = (self.of != self.to) | (many[self.to] < 2)
-            self.to, self.of = self.to[kept], self.of[kept]
+    def __init__(self, vertex: NDArray[np.intp], exclusive: bool) -> None:
+        self.vertex, self.exclusive = vertex, exclusive
+        self.order = np.argsort(vertex, kind="stable")
+        degree = np.bincount(vertex)
+        self.start = np.cumsum(degree) - degree
+        # m vertices of one degree d: their edges (m, d), and which of the d count for which (d, d)
+        self.blocks = [
+            (
+                self.order[self.start[degree == d][:, None] + np.arange(d)],
+                1 - np.eye(d) if d > 1 else np.eye(1),
+            )
+            for d in (np.unique(degree) if exclusive else ())
+        ]
 
-    def sum(self, values: Array) -> Array:
-        """Per vertex, over its edges."""
-        return np.bincount(self.vertex, values, self.n).astype(np.float64)
+    def sum(self, *values: Array) -> Array:
+        """Per vertex, over its edges: one row for each of the values."""
+        return np.array([np.add.reduceat(v[self.order], self.start) for v in values])
 
-    def gather(self, per_pair: Array) -> Array:
-        """Per edge, over the pairs that go to it."""
-        return np.bincount(self.to, per_pair, len(self.vertex)).astype(np.float64)
+    def gather(self, *values: Array) -> Array:
+        """Per edge, over those whose messages count for it; a total less the edge's own would cancel."""
+        if not self.exclusive:
+            return np.asarray(self.sum(*values)[:, self.vertex])
+        rows = np.array(values)
+        found = np.empty_like(rows)
+        for edges, counts in self.blocks:
+            found[:, edges] = rows[:, edges] @ counts
+        return found
 
-
-def _to_reviewers(by_item: _Groups, sent: Array, variance: Array, precision: float) -> tuple[Array, Array]:
-    weight = (1 / (precision + variance))[by_item.of]
-    total = by_item.gather(weight)
-    grade = by_item.gather(weight * sent[by_item.of]) / total
-    return grade, by_item.gather(weight**2 * variance[by_item.of]) / total**2
-
-
-def _to_items(
-    by_reviewer: _Groups, off: Array, got_variance: Array, precision: float, debias: bool
-) -> tuple[Array, Array]:
-    weight = (1 / (precision + got_variance))[by_reviewer.of]
-    total = by_reviewer.gather(weight)
-    given = off[by_reviewer.of]
-    bias = by_reviewer.gather(weight * given) / total if debias else np.zeros_like(off)
-    return bias, by_reviewer.gather(weight * (given - bias[by_reviewer.to]) ** 2) / total
+    def squares(self, weight: Array, off: Array, bias: Array) -> Array:
+        """Per edge, the weighted squares of (off − bias), the bias being the edge's own."""
+        if not self.exclusive:
+            return np.asarray(self.sum(weight * (off - bias) ** 2)[0, self.vertex])
+        found = np.empty_like(off)
+        for edges, counts in self.blocks:
+            apart = off[edges][:, None, :] - bias[edges][:, :, None]
+            found[edges] = (apart**2 * counts @ weight[edges][:, :, None])[:, :, 0]
+        return found

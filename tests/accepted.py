@@ -8,20 +8,27 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import redis
+from celery import Celery
 
 from db.engine import transaction
 from db.queries import owed_answers
 from db.queries.documents import Vault
 from db.queries.owed_answers import Claim
+from embedded.services import Services
 from producers.intake import Order, accept
 from producers.readers.ndjson import read_ndjson
+from shared.broker import QUEUES, WIPE_MARKER
 from shared.registry import Registry, load_registry
 from shared.sealing import SiteKey, new_site_key
 from shared.settings import Settings
+from workers.config import celery_config
 from workers.context import Context
 
 ROOT = Path(__file__).parents[1]
@@ -135,6 +142,24 @@ def calls(ctx: Context, owed_id: uuid.UUID) -> list[tuple[Any, ...]]:
 def run_out(ctx: Context, owed_id: uuid.UUID) -> None:
     """The lease runs out, as time would have it."""
     ask(ctx, "UPDATE owed_answers SET claimed_until = now() - interval '1 ms' WHERE id = %s", owed_id)
+
+
+def app_on(broker_url: str) -> Celery:
+    """An application with our configuration on this broker, apart from the process's own."""
+    app = Celery("apart", set_as_default=False)
+    app.conf.update(celery_config(Settings(_env_file=None, broker_url=broker_url), 900))
+    return app
+
+
+@contextmanager
+def sending(services: Services) -> Iterator[tuple[Celery, redis.Redis]]:
+    """An application on the real broker and a client of it; nobody consumes, queues begin and end empty."""
+    app, client = app_on(services.addresses.broker_url), redis.Redis.from_url(services.addresses.broker_url)
+    client.delete(*QUEUES, WIPE_MARKER)
+    yield app, client
+    client.delete(*QUEUES, WIPE_MARKER)
+    client.close()
+    app.close()
 
 
 def recommendation(*drugs: str, decision: str = "recommend", rationale: str = "First-line.") -> str:

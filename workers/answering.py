@@ -272,14 +272,14 @@ def _settle(
 
 
 def _codes(ctx: Context, parsed: Recommendation, current: frozenset[str]) -> dict[str, list[str]]:
-    """The ingredients that are started (continued ones the patient takes already are not) and stopped."""
+    """The ingredients that are started, less those the patient takes already, and those that are stopped."""
     starts: set[str] = set()
     stops: set[str] = set()
     for medication in parsed.medications:
         codes = ingredients(medication.name, key=ctx.vault.site_key.digest("unknown drug"))
         if medication.action == "stop":
             stops.update(codes)
-        else:
+        elif medication.action == "start":
             starts.update(code for code in codes if code not in current)
     return {"starts": sorted(starts), "stops": sorted(stops)}
 

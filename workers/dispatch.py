@@ -8,6 +8,7 @@ import uuid
 import redis
 from celery import Celery
 from kombu.exceptions import OperationalError as BrokerAway
+from sqlalchemy.exc import SQLAlchemyError
 
 from db.queries import consultations, events, owed_answers
 from shared.broker import WIPE_MARKER
@@ -58,6 +59,9 @@ def _send(ctx: Context, app: Celery, ids: list[uuid.UUID]) -> int:
             with ctx.transaction() as session:
                 consultations.unsend(session, ids[sent:])
             return sent
+        except SQLAlchemyError as error:
+            # one that cannot go on must not keep the others; it is due again at its next resume
+            log.error("not sent consultation=%s type=%s", consultation_id, type(error).__name__)
     return len(ids)
 
 

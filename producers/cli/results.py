@@ -13,9 +13,11 @@ from sqlalchemy.orm import Session
 from db.queries import reports
 from db.queries.documents import Vault
 from producers.cli.common import Format, NotFound, database, emit, out, table, vault
-from shared.errors import ErasedError
 from shared.measures import right
 from shared.schemas import Gold
+
+CHUNK = 500
+"""Texts held open at once."""
 
 
 def results(
@@ -37,15 +39,26 @@ def results(
 
 def rows_of(session: Session, vault_: Vault, submission: uuid.UUID) -> Sequence[dict[str, Any]]:
     """The results as programs get them."""
-    return [_row(session, vault_, row) for row in reports.results(session, submission)]
+    rows = reports.results(session, submission)
+    ids = _own_ids(session, vault_, [r["document_id"] for r in rows if r["record"] == "accepted"])
+    return [_row(row, ids.get(row["document_id"])) for row in rows]
 
 
-def _row(session: Session, vault_: Vault, row: dict[str, Any]) -> dict[str, Any]:
+def _own_ids(session: Session, vault_: Vault, documents: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """The source's own ids, from the sealed records; none for those that were erased."""
+    return {
+        document_id: json.loads(text)["id"]
+        for at in range(0, len(documents), CHUNK)
+        for document_id, text in vault_.open_all(session, documents[at : at + CHUNK]).items()
+    }
+
+
+def _row(row: dict[str, Any], own_id: str | None) -> dict[str, Any]:
     gold = row["gold"]
     known = row["refined"] is not None
     return {
         "line": row["line"],
-        "id": _own_id(session, vault_, row),
+        "id": own_id,
         "state": row["state"] or row["record"],
         "reason": row["rule"] or row["reason"] or row["error_reason"],
         "error_path": row["error_path"],
@@ -61,17 +74,6 @@ def _row(session: Session, vault_: Vault, row: dict[str, Any]) -> dict[str, Any]
         "simulated": row["simulated"],
         "consultation": row["consultation"] and str(row["consultation"]),
     }
-
-
-def _own_id(session: Session, vault_: Vault, row: dict[str, Any]) -> str | None:
-    """The source's own id, from the sealed record; None once erased or where the record has none."""
-    if row["record"] != "accepted":
-        return None
-    try:
-        found: str = json.loads(vault_.open(session, row["document_id"]))["id"]
-    except ErasedError:
-        return None
-    return found
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:

@@ -16,11 +16,9 @@ from celery import Celery
 from db.queries import consultations, events
 from embedded.services import Services
 from shared.broker import QUEUES, WIPE_MARKER
-from shared.settings import Settings
 from tests import accepted
 from tests.accepted import ROOT, ask, claim, consultations_of, owed_by, submit
 from workers import dispatch
-from workers.config import celery_config
 from workers.context import Context
 
 EXAMPLES = (ROOT / "examples" / "vignettes.ndjson").read_bytes().splitlines()
@@ -33,28 +31,22 @@ def ctx(database_url: str) -> Context:
 
 
 @pytest.fixture
-def broker(services: Services) -> Iterator[redis.Redis]:
-    """The real broker, without our queues and marker before and after."""
-    client = redis.Redis.from_url(services.addresses.broker_url)
-    client.delete(*QUEUES, WIPE_MARKER)
-    yield client
-    client.delete(*QUEUES, WIPE_MARKER)
-    client.close()
-
-
-def app_on(broker_url: str) -> Celery:
-    """An application that sends to this broker."""
-    app = Celery("dispatch", set_as_default=False)
-    app.conf.update(celery_config(Settings(_env_file=None, broker_url=broker_url), 900))
-    return app
+def sending(services: Services) -> Iterator[tuple[Celery, redis.Redis]]:
+    """An application on the real broker, which nobody consumes."""
+    with accepted.sending(services) as both:
+        yield both
 
 
 @pytest.fixture
-def app(services: Services, broker: redis.Redis) -> Iterator[Celery]:
-    """An application on the real broker."""
-    made = app_on(services.addresses.broker_url)
-    yield made
-    made.close()
+def app(sending: tuple[Celery, redis.Redis]) -> Celery:
+    """The application."""
+    return sending[0]
+
+
+@pytest.fixture
+def broker(sending: tuple[Celery, redis.Redis]) -> redis.Redis:
+    """A client of the broker."""
+    return sending[1]
 
 
 def in_transaction(ctx: Context, run: Any, **how: Any) -> Any:
@@ -223,7 +215,7 @@ def test_what_has_expired_fails_with_its_event(ctx: Context, app: Celery, broker
 def test_what_cannot_be_sent_is_given_back(ctx: Context, app: Celery, broker: redis.Redis) -> None:
     """The broker away: none counts as sent, and the next sweep with a broker sends them all at once."""
     ids = consultations_of(ctx, submit(ctx, 3))
-    away = app_on("redis://127.0.0.1:9/0")
+    away = accepted.app_on("redis://127.0.0.1:9/0")
     assert dispatch.dispatch(ctx, away) == 0
     away.close()
     due = "SELECT count(*) FROM consultations WHERE flagged AND next_resume_at <= now() AND state = 'open'"

@@ -157,3 +157,11 @@ def test_replay_from_json_is_bit_exact() -> None:
     assert grade_peers(council(5), SEATS, again.pool(kind)) == grade_peers(
         council(5), SEATS, memory.pool(kind)
     )
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_reviewer_without_overlap_is_not_perfect(pool: Pool | None) -> None:
+    """N = 2: nobody else graded what a seat graded, so nothing shows it reliable; the prior answers."""
+    seats = {0: Seat("one", "a"), 1: Seat("two", "b")}
+    found = grade_peers([(0, 1, 0.2), (1, 0, 0.9)], seats, pool)
+    assert all(0 < r.reliability < 1 and r.variance > 0 for r in found.reviewers.values())

@@ -116,7 +116,7 @@ def test_bounds(exclusive: bool, graph: Edges) -> None:
     for name, item in found.items.items():
         own = [g for _, i, g in graph if i == name]
         assert min(own) - 1e-12 <= item.grade <= max(own) + 1e-12
-        assert 0 <= item.variance < 1
+        assert 0 <= item.variance <= 1
     for reviewer in found.reviewers.values():
         assert 0 <= reviewer.reliability <= 1
         assert 0 <= reviewer.variance <= 1

@@ -28,7 +28,7 @@ from workers.clients import CallsInFlight, openai
 from workers.context import Context
 
 GOOD = recommendation("amoxicillin")
-QUICK = {"hold_s": 5, "backoff_base_s": 0.001, "backoff_cap_s": 0.002}
+QUICK: dict[str, Any] = {"hold_s": 5, "backoff_base_s": 0.001, "backoff_cap_s": 0.002}
 
 
 class Bodies(dict[str, Any]):
@@ -367,44 +367,37 @@ class Flaky(Context):
             raise OperationalError("", {}, psycopg.errors.AdminShutdown())
 
 
-def flaky(world: World, away: int, **changes: Any) -> Flaky:
+def flaky(world: World, monkeypatch: pytest.MonkeyPatch, away: int, **changes: Any) -> Flaky:
     """PostgreSQL goes away when the model has answered, for so many transactions."""
     base = world.ctx
     settings = base.settings.model_copy(update=changes)
     ctx = Flaky(settings, base.registry, base.vault, name=base.name)
     ask_model = openai.ask
 
-    class Client:
-        @staticmethod
-        def ask(*given: Any, **how: Any) -> Any:
-            reply = ask_model(*given, **how)
-            ctx.away = away
-            return reply
+    def then_away(*given: Any, **how: Any) -> Any:
+        reply = ask_model(*given, **how)
+        ctx.away = away
+        return reply
 
-    answering.client_for = lambda _: Client  # type: ignore[assignment,return-value]
+    monkeypatch.setattr(openai, "ask", then_away)
     world.ctx = ctx
     return ctx
 
 
-@pytest.fixture
-def _own_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answering, "client_for", answering.client_for)  # put back afterwards
-
-
-@pytest.mark.usefixtures("_own_client")
-def test_a_paid_answer_is_kept_in_hand_while_postgresql_is_away(world: World) -> None:
+def test_a_paid_answer_is_kept_in_hand_while_postgresql_is_away(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first stores fail: the answer is held and stored afterwards, paid once."""
-    ctx = flaky(world, away=3)
+    ctx = flaky(world, monkeypatch, away=3)
     assert world.answer() is None
     assert ctx.failed == 3
     assert world.row["state"] == "answered"
     assert (world.asked, world.outcomes) == (1, [("answered", None)])
 
 
-@pytest.mark.usefixtures("_own_client")
-def test_an_outage_longer_than_we_hold_blames_nobody(world: World) -> None:
+def test_an_outage_longer_than_we_hold_blames_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Away for longer than `hold_s`: the claim is given back once it can be, no try, no crash, call lost."""
-    ctx = flaky(world, away=2, hold_s=0.15)
+    ctx = flaky(world, monkeypatch, away=2, hold_s=0.15)
     with pytest.raises(OperationalError):
         world.answer()
     assert ctx.failed == 2

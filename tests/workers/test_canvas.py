@@ -10,14 +10,11 @@ import sys
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
-from celery import Celery
 from celery.app.defaults import DEFAULTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,19 +24,12 @@ from shared.broker import MESSAGE_VERSION, QUEUES
 from shared.flow import Ask, Conclude, Owed, next_step
 from shared.sealing import new_site_key
 from shared.settings import Settings
-from tests.accepted import ROOT, models_toml
+from tests.accepted import ROOT, app_on, models_toml, sending
 from workers.canvas import canvas
 from workers.config import celery_config
 
 ID = uuid.UUID(int=7)
 BROKER = "redis://127.0.0.1:9/0"
-
-
-def app_on(broker_url: str) -> Celery:
-    """An application with our configuration, apart from the process's own."""
-    app = Celery("canvas", set_as_default=False)
-    app.conf.update(celery_config(Settings(_env_file=None, broker_url=broker_url), 900))
-    return app
 
 
 APP = app_on(BROKER)
@@ -156,28 +146,18 @@ def test_exactly_what_is_owed_and_ready_is_sent(generations: Any, reviews: Any, 
         assert one["options"]["queue"] in QUEUES
 
 
-@pytest.fixture
-def broker(services: Services) -> Iterator[redis.Redis]:
-    """The real broker, its queues empty before and after."""
-    client = redis.Redis.from_url(services.addresses.broker_url)
-    client.delete(*QUEUES)
-    yield client
-    client.delete(*QUEUES)
-    client.close()
-
-
 @pytest.mark.parametrize("count", [1, 3])
-def test_messages_are_flat_and_small(services: Services, broker: redis.Redis, count: int) -> None:
+def test_messages_are_flat_and_small(services: Services, count: int) -> None:
     """What lies in Redis: a message an owed answer, each below 4 kB, with ids and what follows at once."""
     asked = Ask("review", tuple(owed(seat, "review") for seat in range(count)))
-    app = app_on(services.addresses.broker_url)
-    canvas(app, ID, asked, urgent=False).apply_async()
-    sent = [json.loads(raw) for raw in broker.lrange("remote", 0, -1)]  # type: ignore[union-attr]
-    assert sum(broker.llen(queue) for queue in QUEUES) == len(sent) == count  # type: ignore[misc]
+    with sending(services) as (app, broker):
+        canvas(app, ID, asked, urgent=False).apply_async()
+        raw: Any = broker.lrange("remote", 0, -1)
+        queued: Any = [broker.llen(queue) for queue in QUEUES]
+    assert sum(queued) == len(raw) == count
     known = {str(o.id) for o in asked.owed} | {str(ID)}
-    for message in sent:
-        body = base64.b64decode(message["body"]).decode()
-        args, kwargs, embedded = json.loads(body)
+    for message in map(json.loads, raw):
+        args, kwargs, embedded = json.loads(base64.b64decode(message["body"]))
         assert args[0] == MESSAGE_VERSION
         assert args[1] in known
         assert not kwargs
@@ -185,7 +165,6 @@ def test_messages_are_flat_and_small(services: Services, broker: redis.Redis, co
         tasks = [leaf["task"] for one in follows for leaf in leaves(one)]
         assert sorted(tasks) == ["consilium.announce", "consilium.conclude"]
         assert len(json.dumps(message)) < 4096
-    app.close()
 
 
 def _plain(value: Any) -> Any:
