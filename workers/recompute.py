@@ -20,10 +20,10 @@ def reviewers(ctx: Context) -> str:
         before = snapshots.latest(session, KIND)
         if not rows:
             return "empty"
-        digest = _digest(rows)
+        heirs = {str(new): str(old) for new, old in model_versions.predecessors(session).items()}
+        digest = _digest(rows, heirs)
         if digest == before.digest:
             return "unchanged"
-        heirs = {str(new): str(old) for new, old in model_versions.predecessors(session).items()}
         memory = estimate([_raw(row) for row in rows], predecessors=heirs)
         snapshots.add(
             session,
@@ -52,9 +52,10 @@ def _raw(row: RawGrade) -> RawReview:
     )
 
 
-def _digest(rows: list[RawGrade]) -> str:
+def _digest(rows: list[RawGrade], heirs: dict[str, str]) -> str:
     """SHA-256 over the input in its order: the same rows give the same snapshot."""
     digest = hashlib.sha256()
     for row in rows:
         digest.update(f"{row.item} {row.reviewer} {row.family} {row.kind} {row.grade!r}\n".encode())
+    digest.update(repr(sorted(heirs.items())).encode())
     return digest.hexdigest()

@@ -24,6 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # a traceback with locals would show clinical text
+    rich_markup_mode="rich" if sys.stdout.isatty() and sys.stderr.isatty() else None,  # plain when piped
 )
 for command in (up, submit, status, results, show, consensus, demo):
     app.command(command.__name__)(command)

@@ -68,7 +68,12 @@ def submit(
     wait: Annotated[bool, typer.Option("--wait", help="Wait until all have ended.")] = False,
     format_: Annotated[Format, typer.Option("--format")] = Format.table,
 ) -> None:
-    """Submit vignettes. Exit codes: 6 some were set aside; 3 --strict and one was bad; 7 no database."""
+    """Submit vignettes: stored before it is acknowledged.
+
+    Exit codes: 0 all accepted; 2 a setting or option is wrong; 3 --strict and one was bad; 4 the idempotency
+    key was used for another body; 5 too few models are allowed; 6 some were set aside, the rest is accepted;
+    7 no database.
+    """
     _one_of("--priority", priority, PRIORITIES)
     _one_of("--purpose", purpose, PURPOSES)
     _one_of("--strategy", strategy.upper(), tuple(Strategy))

@@ -12,15 +12,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 import redis
 
 from embedded.services import Services
+from producers.cli import main
 from shared.broker import NUDGE_QUEUE
+from shared.settings import get_settings
 from tests.accepted import models_toml
 
 COMMAND = str(Path(sys.executable).with_name("consilium"))
@@ -32,44 +34,71 @@ def record(own_id: str, **changes: Any) -> str:
     return json.dumps({"id": own_id, "vignette": "A man of seventy has had chest pain.", **changes}) + "\n"
 
 
+@dataclass(frozen=True)
+class Done:
+    """What a finished command left."""
+
+    code: int
+    out: str
+    err: str
+
+
 class Shell:
-    """Runs `consilium` with an environment of its own, its output piped."""
+    """Runs `consilium` in an environment of its own, its output piped."""
 
-    def __init__(self, folder: Path, **environ: str) -> None:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("CONSILIUM_", "FORCE_", "COLUMNS"))}
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
         self.folder = folder
-        self.environ = {**kept, "CONSILIUM_HOME": str(folder / "home"), **environ}
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
 
-    def __call__(self, *words: str, code: int = 0, stdin: str = "", **environ: str) -> str:
-        """The command's standard output; its exit code is `code`, and nothing in it is for a terminal."""
-        done = self.run(*words, stdin=stdin, **environ)
-        assert done.returncode == code, done.stdout + done.stderr
-        assert "\x1b" not in done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stdout
-
-    def fails(self, *words: str, code: int, stdin: str = "", **environ: str) -> str:
-        """What a command that fails says: the last line of its standard error, and nothing elsewhere."""
-        done = self.run(*words, stdin=stdin, **environ)
-        assert done.returncode == code, done.stdout + done.stderr
-        assert done.stdout == ""
-        assert "Traceback" not in done.stderr
-        said = done.stderr.splitlines()[-1]
-        assert said.startswith("consilium: ")
-        return said
-
-    def run(self, *words: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
-        """The finished process."""
-        return subprocess.run(
+    def run(self, *words: str, stdin: str = "", **environ: str) -> Done:
+        """The installed command, as a process."""
+        done = subprocess.run(
             [COMMAND, *words],
             input=stdin,
-            env={**self.environ, **environ},
-            cwd=self.folder,
+            env={**os.environ, **environ},
             capture_output=True,
             text=True,
             check=False,
             timeout=60,
         )
+        return _plain(Done(done.returncode, done.stdout, done.stderr))
+
+    def __call__(self, *words: str, code: int = 0, stdin: str = "", **environ: str) -> str:
+        """The standard output of the installed command, whose exit code is `code`."""
+        done = self.run(*words, stdin=stdin, **environ)
+        assert done.code == code, done
+        return done.out
+
+    def here(self, *words: str, stdin: str = "", unset: str = "", **environ: str) -> Done:
+        """The same command within this process, which has loaded everything already."""
+        with self._monkeypatch.context() as patched:
+            patched.setattr(sys, "argv", ["consilium", *words])
+            patched.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+            for name, value in environ.items():
+                patched.setenv(name, value)
+            if unset:
+                patched.delenv(unset)
+            get_settings.cache_clear()
+            self._capsys.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                main()
+            get_settings.cache_clear()
+        code = ended.value.code
+        return _plain(Done(code if isinstance(code, int) else 0, *self._capsys.readouterr()))
+
+    def rows(self, *words: str, code: int = 0, stdin: str = "", **environ: str) -> Any:
+        """What a command prints with `--format json`."""
+        done = self.here(*words, "--format", "json", stdin=stdin, **environ)
+        assert done.code == code, done
+        return json.loads(done.out)
+
+    def fails(self, *words: str, code: int, stdin: str = "", **environ: str) -> str:
+        """What a command that fails says on standard error; on standard output it says nothing."""
+        done = self.here(*words, stdin=stdin, **environ)
+        assert (done.code, done.out) == (code, ""), done
+        assert done.err.startswith("consilium: ")
+        return " ".join(done.err.split())
 
     def file(self, name: str, *lines: str) -> str:
         """Write a file; its name."""
@@ -77,18 +106,37 @@ class Shell:
         return name
 
 
+def _plain(done: Done) -> Done:
+    assert "\x1b" not in done.out + done.err, "nothing for a terminal"
+    assert "Traceback" not in done.err
+    return done
+
+
 @pytest.fixture
-def shell(services: Services, database_url: str, tmp_path: Path) -> Shell:
+def shell(
+    services: Services,
+    database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Shell:
     """A command line on a fresh database, with the simulated panel's models."""
     models = tmp_path / "models.toml"
     models.write_text(models_toml(), encoding="utf-8")
-    return Shell(
-        tmp_path,
-        CONSILIUM_DATABASE_URL=database_url,
-        CONSILIUM_BROKER_URL=services.addresses.broker_url,
-        CONSILIUM_SITE_KEY=services.addresses.site_key,
-        CONSILIUM_MODELS_FILE=str(models),
-    )
+    for name in os.environ:
+        if name.startswith(("CONSILIUM_", "FORCE_", "COLUMNS")):
+            monkeypatch.delenv(name)
+    ours = {
+        "HOME": str(tmp_path / "home"),
+        "DATABASE_URL": database_url,
+        "BROKER_URL": services.addresses.broker_url,
+        "SITE_KEY": services.addresses.site_key,
+        "MODELS_FILE": str(models),
+    }
+    for name, value in ours.items():
+        monkeypatch.setenv(f"CONSILIUM_{name}", value)
+    monkeypatch.chdir(tmp_path)
+    return Shell(tmp_path, monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")
@@ -100,28 +148,28 @@ def closed_port() -> Iterator[int]:
 
 
 def test_a_batch_from_submit_to_show(shell: Shell) -> None:
-    """Two files, one bad line: said with file, line and field; then status, all forms of results, and show."""
+    """Two files with a bad line, told with file, line and field; then status, results in each form, show."""
     one = shell.file("one.ndjson", record("a", context={"allergies": ["penicillin"]}), "\n", record("b"))
     two = shell.file("two.ndjson", record("c"), record("d", context={"age": "old"}))
     done = shell.run("submit", one, two)
-    assert done.returncode == 6
-    assert done.stderr.strip() == (
+    assert done.code == 6
+    assert done.err == (
         "two.ndjson, line 2, field context.age: Input should be a valid number, unable to parse string as a "
-        "number"
+        "number\n"
     )
-    found = re.match(r"submission (\S+): 4 records, 3 accepted, 1 set aside\n", done.stdout)
+    found = re.match(r"submission (\S+): 4 records, 3 accepted, 1 set aside\n", done.out)
     assert found
     submission = found[1]
-    assert f"consilium status {submission}\n" in done.stdout
-    assert f"consilium results {submission}\n" in done.stdout
+    assert f"consilium status {submission}\n" in done.out
+    assert f"consilium results {submission}\n" in done.out
 
     status = shell("status", submission)
     assert re.search(rf"^{submission} +local +open +care +RANDOM 3 +4 +1 +0 +0 +0 +0 +3 *$", status, re.M)
-    counted = json.loads(shell("status", "--format", "json"))
+    counted = shell.rows("status")
     assert counted["submissions"][0]["id"] == submission
     assert [(stage["stage"], stage["consultations"]) for stage in counted["open"]] == [("waiting", 3)]
 
-    rows = json.loads(shell("results", submission, "--format", "json"))
+    rows = shell.rows("results", submission)
     assert [(r["line"], r["id"], r["state"], r["error_path"]) for r in rows] == [
         (1, "a", "open", None),
         (3, "b", "open", None),
@@ -136,13 +184,15 @@ def test_a_batch_from_submit_to_show(shell: Shell) -> None:
         (str(r["line"]), r["id"] or "", r["state"]) for r in rows
     ]
     plain = shell("results", submission).splitlines()
-    assert len(plain) == 1 + 4, "a record is a line, however wide"
+    assert len(plain) == 1 + 4 + 1, "heading, a line for each record however wide, what is simulated"
     assert all(row["consultation"] in line for row, line in zip(rows[:3], plain[1:4], strict=True))
+    assert plain[-1].startswith("(simulated)")
 
     shown = shell("show", rows[0]["consultation"])
     assert "A man of seventy has had chest pain." in shown
-    assert "probability 0.00455" in shown
-    case = json.loads(shell("show", rows[0]["consultation"], "--format", "json"))
+    assert "probability 0.00455" in " ".join(shown.split())
+    assert max(map(len, shown.splitlines())) <= 120
+    case = shell.rows("show", rows[0]["consultation"])
     assert case["vignette"]["context"]["allergies"] == ["penicillin"]
     assert [answer["state"] for answer in case["answers"]] == ["owed"] * 3
     assert all(answer["simulated"] for answer in case["answers"])
@@ -152,12 +202,10 @@ def test_standard_input_and_strict(shell: Shell) -> None:
     """`-` reads standard input; with --strict one bad record stores nothing, and each bad one is told."""
     bad = record("a") + "{\n" + record("b") + "[]\n"
     refused = shell.run("submit", "-", "--strict", stdin=bad)
-    assert refused.returncode == 3
-    assert [line.split(":")[0] for line in refused.stderr.splitlines()] == ["line 2", "line 4", "consilium"]
-    assert refused.stdout == ""
-    assert json.loads(shell("status", "--format", "json"))["submissions"] == []
-    good = record("a") + record("b")
-    receipt = json.loads(shell("submit", "-", "--strict", "--format", "json", stdin=good))[0]
+    assert (refused.code, refused.out) == (3, "")
+    assert [line.split(":")[0] for line in refused.err.splitlines()] == ["line 2", "line 4", "consilium"]
+    assert shell.rows("status")["submissions"] == []
+    receipt = shell.rows("submit", "-", "--strict", stdin=record("a") + record("b"))[0]
     assert (receipt["accepted"], receipt["set_aside"], receipt["errors"]) == (2, 0, [])
 
 
@@ -176,7 +224,7 @@ def test_sources(shell: Shell) -> None:
     said = shell("sources", "add", "ward", "--allow", "local", "--deny", "sim-fir-7b")
     assert said == "source ward: local models may read its patients\n"
     assert "named 'ward' already" in shell.fails("sources", "add", "ward", code=2)
-    listed = {s["name"]: s for s in json.loads(shell("sources", "list", "--format", "json"))}
+    listed = {s["name"]: s for s in shell.rows("sources", "list")}
     assert {name: (s["allow"], s["deny"]) for name, s in listed.items()} == {
         "local": (["local", "simulated"], []),
         "ward": (["local"], ["sim-fir-7b"]),
@@ -185,93 +233,84 @@ def test_sources(shell: Shell) -> None:
     few = shell.fails("submit", "-", "--source", "ward", "--n", "7", stdin=record("a"), code=5)
     assert "allow more models for this source" in few
     assert "consilium sources add" in shell.fails("submit", "-", "--source", "x", stdin=record("a"), code=2)
+    assert "local, simulated, remote" in shell.fails("sources", "add", "y", "--allow", "anyone", code=2)
 
 
 def test_a_nudge_is_sent_and_may_be_lost(shell: Shell, services: Services, closed_port: int) -> None:
     """With the broker away a batch is accepted all the same, and the command says so."""
-    broker = redis.Redis.from_url(services.addresses.broker_url)
-    before = int(broker.llen(NUDGE_QUEUE))  # type: ignore[arg-type]
-    shell("submit", "-", stdin=record("ZEBRA-1"))
-    assert int(broker.llen(NUDGE_QUEUE)) == before + 1  # type: ignore[arg-type]
-    message = broker.lindex(NUDGE_QUEUE, 0)
-    assert isinstance(message, bytes)
-    assert b"ZEBRA" not in message
-    broker.close()
-    away = f"redis://127.0.0.1:{closed_port}/0"
-    done = shell.run("submit", "-", stdin=record("ZEBRA-2"), CONSILIUM_BROKER_URL=away)
-    assert done.returncode == 0
-    assert done.stderr == "the broker is away: all is stored, and work begins when it is back\n"
-    assert "1 records, 1 accepted, 0 set aside" in done.stdout
-    assert len(json.loads(shell("status", "--format", "json"))["submissions"]) == 2
-    assert "`consilium up`" in shell.fails("models", "check", code=7, CONSILIUM_BROKER_URL=away)
+    with redis.Redis.from_url(services.addresses.broker_url) as broker:
+        before = broker.llen(NUDGE_QUEUE)
+        shell("submit", "-", stdin=record("ZEBRA-1"))
+        assert broker.llen(NUDGE_QUEUE) == before + 1
+        assert b"ZEBRA" not in broker.lindex(NUDGE_QUEUE, 0)
+    done = shell.run(
+        "submit", "-", stdin=record("ZEBRA-2"), CONSILIUM_BROKER_URL=f"redis://127.0.0.1:{closed_port}/0"
+    )
+    assert done.code == 0
+    assert done.err == "the broker is away: all is stored, and work begins when it is back\n"
+    assert "1 records, 1 accepted, 0 set aside" in done.out
+    assert len(shell.rows("status")["submissions"]) == 2
 
 
 def test_models(shell: Shell) -> None:
     """The registry as a table and for programs; a price that is not known is no zero."""
-    models = json.loads(shell("models", "--format", "json"))
+    models = shell.rows("models")
     assert len(models) == 12
     assert all(model["simulated"] for model in models)
     assert len(shell("models").splitlines()) == 1 + 12
-    text = re.sub(r"usd_per_mtok_in = .*\n", "", models_toml())
-    (shell.folder / "models.toml").write_text(text, encoding="utf-8")
-    rows = list(csv.DictReader(io.StringIO(shell("models", "--format", "csv"))))
-    assert {row["usd_per_mtok_in"] for row in rows} == {""}
-    (shell.folder / "models.toml").write_text("[models.sim-x]\nprovider = 'p'\n", encoding="utf-8")
-    assert "is required; add it" in shell.fails("models", code=2)
+    shell.file("models.toml", re.sub(r"usd_per_mtok_in = .*\n", "", models_toml()))
+    assert {row["usd_per_mtok_in"] for row in shell.rows("models")} == {None}
+    shell.file("models.toml", "[models.sim-x]\nprovider = 'p'\n")
+    assert "models.toml:1: models.sim-x.family: is required; add it" in shell.fails("models", code=2)
+
+
+WRONG: list[tuple[str, int, dict[str, str], str]] = [
+    ("status", 7, {"CONSILIUM_DATABASE_URL": "AWAY"}, "is `consilium up` running"),
+    ("submit -", 7, {"CONSILIUM_DATABASE_URL": "AWAY"}, "nothing was acknowledged"),
+    ("models check", 7, {"CONSILIUM_DATABASE_URL": "AWAY"}, "is `consilium up` running"),
+    ("models check", 7, {"CONSILIUM_BROKER_URL": "AWAY"}, "is `consilium up` running"),
+    ("status", 2, {"CONSILIUM_DATABASE_URL": "EMPTY"}, "`consilium up` makes them"),
+    (f"status {UNKNOWN}", 8, {}, "see `consilium status`"),
+    (f"results {UNKNOWN}", 8, {}, "see `consilium status`"),
+    (f"show {UNKNOWN}", 8, {}, "see `consilium results SUBMISSION`"),
+    ("submit missing.ndjson", 2, {}, "missing.ndjson cannot be read"),
+    ("submit .", 2, {}, "cannot be read: Is a directory"),
+    ("submit - --priority high", 2, {}, "--priority is one of urgent, routine, background"),
+    ("submit - --purpose fun", 2, {}, "--purpose is one of care, evaluation, training, demo"),
+    ("submit - --strategy best", 2, {}, "--strategy is one of LOCAL, REMOTE, RANDOM, FIXED"),
+    ("submit - --strategy fixed", 2, {}, "give both or neither"),
+    ("submit - --models sim-a,sim-b", 2, {}, "give both or neither"),
+    ("submit - --idempotency-key=", 2, {}, "a key of its own"),
+    ("submit -", 2, {"CONSILIUM_SITE_KEY": "c2hvcnQ="}, "openssl rand -base64 32"),
+    ("submit -", 2, {"CONSILIUM_WINDOW": "many"}, "CONSILIUM_WINDOW: Input should be a valid integer"),
+    *(
+        ("submit -", 2, {"unset": f"CONSILIUM_{name}"}, f"CONSILIUM_{name} is not set")
+        for name in ("DATABASE_URL", "BROKER_URL", "SITE_KEY", "MODELS_FILE")
+    ),
+]
 
 
 def test_what_went_wrong_is_one_sentence_with_the_next_step(
     shell: Shell, empty_database_url: str, closed_port: int
 ) -> None:
-    """Each has an exit code that means something, and nothing has been stored."""
-    one = record("a")
-    away = f"postgresql://nobody@127.0.0.1:{closed_port}/consilium"
-    submit = ("submit", "-")
-    cases: list[tuple[tuple[str, ...], int, dict[str, str], str]] = [
-        (("status",), 7, {"CONSILIUM_DATABASE_URL": away}, "is `consilium up` running"),
-        (submit, 7, {"CONSILIUM_DATABASE_URL": away}, "is `consilium up` running"),
-        (("models", "check"), 7, {"CONSILIUM_DATABASE_URL": away}, "is `consilium up` running"),
-        (("status",), 2, {"CONSILIUM_DATABASE_URL": empty_database_url}, "`consilium up` makes them"),
-        (("status", UNKNOWN), 8, {}, "see `consilium status`"),
-        (("results", UNKNOWN), 8, {}, "see `consilium status`"),
-        (("show", UNKNOWN), 8, {}, "see `consilium results SUBMISSION`"),
-        (("submit", "missing.ndjson"), 2, {}, "missing.ndjson cannot be read"),
-        (("submit", "."), 2, {}, "cannot be read: Is a directory"),
-        ((*submit, "--priority", "high"), 2, {}, "--priority is one of urgent, routine, background"),
-        ((*submit, "--purpose", "fun"), 2, {}, "--purpose is one of care, evaluation, training, demo"),
-        ((*submit, "--strategy", "best"), 2, {}, "--strategy is one of LOCAL, REMOTE, RANDOM, FIXED"),
-        ((*submit, "--strategy", "fixed"), 2, {}, "give both or neither"),
-        ((*submit, "--models", "sim-a,sim-b"), 2, {}, "give both or neither"),
-        ((*submit, "--idempotency-key", ""), 2, {}, "a key of its own"),
-        (submit, 2, {"CONSILIUM_SITE_KEY": "c2hvcnQ="}, "openssl rand -base64 32"),
-        (submit, 2, {"CONSILIUM_WINDOW": "many"}, "CONSILIUM_WINDOW: Input should be a valid integer"),
-    ]
-    unset = ("DATABASE_URL", "BROKER_URL", "SITE_KEY", "MODELS_FILE")
-    bare = {
-        name: Shell(shell.folder, **{k: v for k, v in shell.environ.items() if k != f"CONSILIUM_{name}"})
-        for name in unset
-    }
-
-    def check(k: int) -> None:
-        if k < len(cases):
-            words, code, environ, said = cases[k]
-            assert said in shell.fails(*words, code=code, stdin=one, **environ)
-        else:
-            name = unset[k - len(cases)]
-            assert f"CONSILIUM_{name}" in bare[name].fails(*submit, code=2, stdin=one)
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(check, range(len(cases) + len(unset))))
-    with psycopg.connect(shell.environ["CONSILIUM_DATABASE_URL"]) as connection:
-        assert connection.execute("SELECT count(*) FROM submissions").fetchone() == (0,)
+    """Each kind has an exit code that means something, and nothing has been stored."""
+    for words, code, environ, said in WRONG:
+        scheme = "redis" if "CONSILIUM_BROKER_URL" in environ else "postgresql"
+        stand_ins = {"AWAY": f"{scheme}://127.0.0.1:{closed_port}/0", "EMPTY": empty_database_url}
+        changed = {name: stand_ins.get(value, value) for name, value in environ.items()}
+        assert said in shell.fails(*words.split(), code=code, stdin=record("a"), **changed), words
+    assert shell.rows("status")["submissions"] == []
 
 
-def test_a_mistyped_command_line(shell: Shell) -> None:
-    """Exit code 2 and what is wrong, plain."""
-    done = shell.run("status", "not-an-id")
-    assert done.returncode == 2
-    assert "not a valid UUID" in done.stderr
-    assert "\x1b" not in done.stderr
+def test_as_a_process_an_error_is_the_same(shell: Shell) -> None:
+    """The installed command's standard error, exit code, and a mistyped line's, plain."""
+    missing = shell.run("status", UNKNOWN)
+    assert (missing.code, missing.out) == (8, "")
+    assert missing.err == f"consilium: no submission {UNKNOWN}: see `consilium status`\n"
+    mistyped = shell.run("status", "not-an-id")
+    assert (mistyped.code, mistyped.out) == (2, "")
+    assert "Error: Invalid value for 'submission': Input should be a valid UUID" in mistyped.err
+    assert "consilium status --help" in mistyped.err
 
 
 def test_a_pipe_that_cannot_be_read_twice(shell: Shell) -> None:

@@ -125,9 +125,9 @@ def test_items_with_one_grade_teach_nothing() -> None:
 def test_little_history_is_shrunk() -> None:
     """One consultation moves a bias by clearly less than it seems to show."""
     rows = [
-        RawReview(item, u, u, KIND, grade, 0)
-        for item, pair in enumerate(["xy", "xz", "yz"])
-        for item, u, grade in [(str(item), pair[0], 0.9), (str(item), pair[1], 0.3)]
+        RawReview(pair, u, u, KIND, grade, 0)
+        for pair in ("xy", "xz", "yz")
+        for u, grade in zip(pair, (0.9, 0.3), strict=True)
     ]
     found = estimate(rows).pool(KIND)
     assert found is not None

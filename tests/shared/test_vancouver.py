@@ -143,7 +143,8 @@ def test_missing_edges() -> None:
 
 def test_nothing_gives_nothing() -> None:
     """No grades are no error."""
-    found = vancouver([])
+    nobody: Edges = []
+    found = vancouver(nobody)
     assert not found.items
     assert not found.reviewers
 
