@@ -34,7 +34,7 @@ from db.tables import (
 )
 from producers.readers.ndjson import Read
 from shared.errors import ConsiliumError, RecordError, SettingsError
-from shared.measures import DEFINITION
+from shared.measures import DEFINITION, in_codes
 from shared.policy import Policy
 from shared.prompts import GENERATE, REVIEW
 from shared.registry import Registry, stall_s
@@ -333,7 +333,7 @@ class _Batch:
                     "consultation_id": consultation_id,
                     "kind": "gold",
                     "definition": DEFINITION,
-                    "gold": vignette.gold.model_dump(),
+                    "gold": in_codes(vignette.gold, self.vault.site_key.digest("unknown drug")).model_dump(),
                 },
             )
 

@@ -9,10 +9,27 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Sequence
 
-from shared.schemas import Gold
+from shared.medications import ingredients
+from shared.schemas import Gold, GoldItem
 
 DEFINITION = "list-1"
 """The name of this definition of *right*, stored with whatever is learned from it."""
+
+
+def in_codes(gold: Gold, key: bytes) -> Gold:
+    """The same gold in ingredient codes: what a source wrote must not stand outside the sealed table.
+
+    A name that the table does not know becomes a keyed digest, as in the lists it is compared with.
+    """
+
+    def codes(names: Sequence[str]) -> list[str]:
+        return list(dict.fromkeys(code for name in names for code in ingredients(name, key=key)))
+
+    return Gold(
+        required=[GoldItem(any_of=codes(item.any_of)) for item in gold.required],
+        acceptable=codes(gold.acceptable),
+        never=codes(gold.never),
+    )
 
 
 def right(given: Collection[str], gold: Gold) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.measures import agreement, f1, jaccard, precision_recall, right
+from shared.measures import agreement, f1, in_codes, jaccard, precision_recall, right
 from shared.schemas import Gold, GoldItem
 
 STATIN = GoldItem(any_of=["atorvastatin", "rosuvastatin"])
@@ -97,3 +97,13 @@ def test_agreement_by_hand() -> None:
     assert agreement([set(), set()]) == 1
     assert agreement([{"a"}]) is None
     assert agreement([]) is None
+
+
+def test_gold_is_stored_in_codes() -> None:
+    """Brands become ingredients, what is not known a digest: no free text stands outside the sealed table."""
+    gold = Gold(required=[GoldItem(any_of=["Lipitor"])], acceptable=["Mrs Smith's tea"], never=["Augmentin"])
+    coded = in_codes(gold, b"key")
+    assert coded.required[0].any_of == ["atorvastatin"]
+    assert set(coded.never) == {"amoxicillin", "clavulanate"}
+    assert [code[:8] for code in coded.acceptable] == ["unknown:"]
+    assert "Smith" not in coded.model_dump_json()
