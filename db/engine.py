@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache
 
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
 
-@lru_cache(maxsize=4)
+@cache  # never evicted: an engine that is dropped leaves its connections open
 def engine_for(url: str) -> Engine:
     """The pooled engine for an address; `postgresql://…` is taken to mean psycopg 3.
 
