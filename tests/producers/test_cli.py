@@ -177,9 +177,9 @@ def test_a_batch_from_submit_to_show(shell: Shell) -> None:
         (2, None, "set_aside", "context.age"),
     ]
     assert [r["recommendation"] for r in rows] == [None] * 4, "not known is not empty"
-    lines = shell("results", submission, "--format", "ndjson").splitlines()
+    lines = shell.here("results", submission, "--format", "ndjson").out.splitlines()
     assert [json.loads(line) for line in lines] == rows
-    table = list(csv.DictReader(io.StringIO(shell("results", submission, "--format", "csv"))))
+    table = list(csv.DictReader(io.StringIO(shell.here("results", submission, "--format", "csv").out)))
     assert [(r["line"], r["id"], r["state"]) for r in table] == [
         (str(r["line"]), r["id"] or "", r["state"]) for r in rows
     ]
@@ -211,9 +211,9 @@ def test_standard_input_and_strict(shell: Shell) -> None:
 
 def test_an_idempotency_key(shell: Shell) -> None:
     """The same key and content: the first receipt, its errors and its exit code; other content is refused."""
-    words = ("submit", "-", "--idempotency-key", "monday", "--format", "json")
+    words = ("submit", "-", "--idempotency-key", "monday")
     body = record("a") + "{\n"
-    first, again = (json.loads(shell(*words, stdin=body, code=6))[0] for _ in range(2))
+    first, again = (shell.rows(*words, stdin=body, code=6)[0] for _ in range(2))
     assert (first.pop("repeated"), again.pop("repeated")) == (False, True)
     assert first == again
     assert "new key" in shell.fails(*words, stdin=record("b"), code=4)
@@ -229,7 +229,7 @@ def test_sources(shell: Shell) -> None:
         "local": (["local", "simulated"], []),
         "ward": (["local"], ["sim-fir-7b"]),
     }
-    assert len(shell("sources", "list", "--format", "csv").splitlines()) == 3
+    assert len(shell.here("sources", "list", "--format", "csv").out.splitlines()) == 3
     few = shell.fails("submit", "-", "--source", "ward", "--n", "7", stdin=record("a"), code=5)
     assert "allow more models for this source" in few
     assert "consilium sources add" in shell.fails("submit", "-", "--source", "x", stdin=record("a"), code=2)

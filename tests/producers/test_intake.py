@@ -1,30 +1,22 @@
-"""Accepting a batch: stored whole, sealed, counted, and drawn as the source's policy allows."""
+"""Accepting a batch: stored whole or not at all, sealed, counted, once."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Barrier
-from typing import Any
 
-import psycopg
 import pytest
 from sqlalchemy.exc import IntegrityError
 
 from db.engine import transaction
-from db.queries import consultations, reports
-from db.queries.documents import Vault
-from producers.intake import IdempotencyConflict, Order, Receipt, StrictBatch, accept
+from db.queries import reports
+from producers.intake import IdempotencyConflict, Receipt, StrictBatch
 from producers.readers.ndjson import Read, read_ndjson
-from shared.errors import ErasedError, NotEnoughModels, SettingsError
-from shared.flow import Ask, next_step
-from shared.registry import Registry
-from shared.sealing import SiteKey, new_site_key
-from shared.settings import Settings
-from tests.accepted import registry as panel_registry
+from shared.errors import ErasedError
+from tests.producers.conftest import Site, record
 
 PLANTED = "ZEBRA"
 MALFORMED = [
@@ -40,70 +32,6 @@ MALFORMED = [
         "",
     ),
 ]
-
-
-def record(own_id: str, **changes: Any) -> bytes:
-    """A good record."""
-    return json.dumps(
-        {"id": own_id, "vignette": f"A man of seventy has had chest pain: case {own_id}.", **changes}
-    ).encode()
-
-
-class Site:
-    """A database with a site's key, settings and models."""
-
-    def __init__(self, url: str, registry: Registry) -> None:
-        self.url = url
-        self.registry = registry
-        self.settings = Settings(_env_file=None)
-        self.vault = Vault(SiteKey(new_site_key()), 30)
-
-    def accept(self, lines: list[bytes] | Iterator[Read], body: str = "body", **order: Any) -> Receipt:
-        """One batch in a transaction of its own."""
-        with transaction(self.url) as session:
-            return accept(
-                session,
-                read_ndjson(lines) if isinstance(lines, list) else lines,
-                Order(**order),
-                body_digest=body,
-                settings=self.settings,
-                registry=self.registry,
-                vault=self.vault,
-            )
-
-    def source(self, name: str, policy: dict[str, Any]) -> None:
-        """Add a source."""
-        self.ask(
-            "INSERT INTO sources (id, name, policy) VALUES (gen_random_uuid(), %s, %s)",
-            name,
-            json.dumps(policy),
-        )
-
-    def ask(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Rows of one statement, if it has any."""
-        with psycopg.connect(self.url) as connection:
-            cursor = connection.execute(statement, values)
-            return cursor.fetchall() if cursor.description else []
-
-    def counts(self) -> dict[str, int]:
-        """Rows of every table that a batch writes to."""
-        tables = (
-            "submissions records consultations seats owed_answers outcomes clinical_documents data_keys "
-            "prompts model_versions outbox_events"
-        )
-        return {table: self.ask(f"SELECT count(*) FROM {table}")[0][0] for table in tables.split()}
-
-
-@pytest.fixture(scope="session")
-def registry() -> Registry:
-    """The simulated panel's models; nobody listens there."""
-    return panel_registry()
-
-
-@pytest.fixture
-def site(database_url: str, registry: Registry) -> Site:
-    """A fresh site."""
-    return Site(database_url, registry)
 
 
 def test_a_bulk_with_bad_records(site: Site) -> None:
@@ -259,18 +187,17 @@ def test_batches_without_a_key_are_all_new(site: Site) -> None:
     assert len(ids) == 3
 
 
-@pytest.mark.parametrize("purpose", ["care", "evaluation", "training", "demo"])
-def test_an_own_id_twice(site: Site, purpose: str) -> None:
+def test_an_own_id_twice(site: Site) -> None:
     """For care a source's id comes once, within a batch, between chunks and between batches; else freely."""
     lines = [record("a"), record("b"), record("a"), *(record(f"c{k}") for k in range(600)), record("b")]
-    first = site.accept(lines, purpose=purpose)
-    second = site.accept([record("a"), record("new")], purpose=purpose)
+    first = site.accept(lines)
+    second = site.accept([record("a"), record("new")])
     refused = [(e.line, e.code, e.path) for e in first.errors + second.errors]
-    if purpose == "care":
-        assert refused == [(3, "duplicate_id", "id"), (604, "duplicate_id", "id"), (1, "duplicate_id", "id")]
-        assert (first.accepted, second.accepted) == (602, 1)
-    else:
-        assert refused == []
+    assert refused == [(3, "duplicate_id", "id"), (604, "duplicate_id", "id"), (1, "duplicate_id", "id")]
+    assert (first.accepted, second.accepted) == (602, 1)
+    for purpose in ("evaluation", "training", "demo"):
+        again = site.accept([record("a"), record("a")], purpose=purpose)
+        assert (again.accepted, again.errors) == (2, [])
 
 
 def test_an_own_id_belongs_to_its_source(site: Site) -> None:
@@ -279,90 +206,6 @@ def test_an_own_id_belongs_to_its_source(site: Site) -> None:
     site.accept([record("a"), record("b", kind="wrong")])
     assert site.accept([record("a")], source="ward").errors == []
     assert site.accept([record("b")]).errors == [], "the mended record"
-
-
-def test_a_local_only_source_draws_local_models(site: Site) -> None:
-    """No remote model is drawn, whatever the strategy; too few local ones is an error."""
-    site.source("ward", {"allow": ["local"]})
-    local = {m.name for m in site.registry.values() if m.location == "local"}
-    assert len(local) == 5
-    for strategy in ("RANDOM", "LOCAL"):
-        site.accept([record(f"{strategy} {k}") for k in range(50)], source="ward", strategy=strategy, n=4)
-    drawn = {
-        name
-        for (name,) in site.ask(
-            "SELECT DISTINCT v.name FROM seats s JOIN model_versions v ON v.id = s.model_version_id"
-        )
-    }
-    assert drawn == local
-    before = site.counts()
-    fixed = ("sim-alder-large", *sorted(local)[:2])
-    assert fixed[0] not in local
-    for order in (
-        {"strategy": "RANDOM", "n": 6},
-        {"strategy": "REMOTE", "n": 2},
-        {"strategy": "FIXED", "models": fixed},
-    ):
-        with pytest.raises(NotEnoughModels):
-            site.accept([record("late")], source="ward", **order)
-    assert site.counts() == before
-
-
-def test_the_draw_is_stored(site: Site) -> None:
-    """Seed, probability and who was allowed stand with each consultation, and the seed gives it again."""
-    site.accept([record(f"a{k}") for k in range(40)], n=3, seed=7)
-    site.accept([record(f"b{k}") for k in range(40)], n=3, seed=7)
-    site.accept([record(f"c{k}") for k in range(40)], n=3, seed=8)
-    rows = site.ask("""
-        SELECT c.seed, c.draw_probability, c.allowed, c.explored,
-               array_agg(v.name ORDER BY s.seat) AS names, sub.seed
-        FROM consultations c
-        JOIN records r ON r.id = c.record_id
-        JOIN submissions sub ON sub.id = c.submission_id
-        JOIN seats s ON s.consultation_id = c.id
-        JOIN model_versions v ON v.id = s.model_version_id
-        GROUP BY c.id, c.source_id, r.ordinal, sub.received_at, sub.seed
-        ORDER BY sub.received_at, r.ordinal
-    """)
-    assert len(rows) == 120
-    for _, probability, allowed, explored, names, _ in rows:
-        assert probability == pytest.approx(1 / math.comb(12, 3))
-        assert allowed == sorted(site.registry)
-        assert not explored
-        assert len(set(names)) == 3
-    one, same, other = rows[:40], rows[40:80], rows[80:]
-    assert [(row[0], row[4]) for row in one] == [(row[0], row[4]) for row in same]
-    assert not {row[0] for row in one} & {row[0] for row in other}
-    assert len({row[0] for row in one}) == 40
-    assert len({tuple(row[4]) for row in one}) > 20
-    assert [row[5] for row in rows[::40]] == [7, 7, 8]
-
-
-def test_a_fixed_ensemble_is_as_large_as_its_list(site: Site) -> None:
-    """The quorum follows from n, so n is the number of seats, and the seats are in the list's order."""
-    names = tuple(sorted(site.registry))[:5][::-1]
-    site.accept([record("a")], strategy="FIXED", models=names, n=3)
-    assert site.ask("SELECT n, draw_probability FROM consultations") == [(5, 1.0)]
-    assert site.ask("SELECT n, models FROM submissions") == [(5, list(names))]
-    seated = site.ask(
-        "SELECT v.name FROM seats s JOIN model_versions v ON v.id = s.model_version_id ORDER BY seat"
-    )
-    assert tuple(name for (name,) in seated) == names
-
-
-def test_what_is_owed_starts_the_flow(site: Site) -> None:
-    """Each seat owes one generation with the prompt in force, ready to be asked."""
-    site.accept([record("a")], n=4)
-    ((consultation_id,),) = site.ask("SELECT id FROM consultations")
-    with transaction(site.url) as session:
-        owed = consultations.owed(session, consultation_id, within_s=0)
-    step = next_step(4, owed)
-    assert isinstance(step, Ask)
-    assert [(o.seat, o.kind, o.state) for o in step.owed] == [(k, "generation", "owed") for k in range(4)]
-    prompts = site.ask(
-        "SELECT DISTINCT o.prompt_id = c.generate_prompt_id FROM owed_answers o, consultations c"
-    )
-    assert prompts == [(True,)]
 
 
 def test_gold_is_an_outcome_and_no_part_of_the_vignette(site: Site) -> None:
@@ -375,47 +218,17 @@ def test_gold_is_an_outcome_and_no_part_of_the_vignette(site: Site) -> None:
         assert "gold" not in json.loads(site.vault.open(session, first["document_id"]))
 
 
-@pytest.mark.parametrize(
-    ("order", "priority", "seconds"),
-    [
-        ({"priority": "urgent"}, 0, 900),
-        ({"priority": "routine"}, 1, 86_400),
-        ({"priority": "background"}, 2, 86_400),
-        ({"purpose": "evaluation", "priority": "urgent"}, 2, None),
-        ({"purpose": "training"}, 2, None),
-        ({"purpose": "demo"}, 2, None),
-    ],
-)
-def test_priority_and_deadline(site: Site, order: dict[str, Any], priority: int, seconds: int | None) -> None:
-    """Care has a deadline by its priority; the other purposes run as background without one."""
-    site.accept([record("a")], **order)
-    found = site.ask("SELECT priority, extract(epoch FROM deadline_at - accepted_at)::int FROM consultations")
-    assert found == [(priority, seconds)]
-
-
-@pytest.mark.parametrize("lines", [[], [b""], [b"{", b"["]])
-def test_a_batch_without_work_is_finished_at_once(site: Site, lines: list[bytes]) -> None:
+def test_a_batch_without_work_is_finished_at_once(site: Site) -> None:
     """Nothing to be waited for: it is finished, and its event is there."""
-    receipt = site.accept(lines)
-    with transaction(site.url) as session:
-        (row,) = reports.submissions(session, receipt.submission_id)
-    assert (row["state"], row["records"], row["open"]) == ("finished", len(receipt.errors), 0)
-    assert site.ask("SELECT type, submission_id FROM outbox_events") == [
-        ("submission.finished", receipt.submission_id)
-    ]
-
-
-def test_an_unknown_source_or_order_is_an_error(site: Site) -> None:
-    """The message says what to do, and nothing is stored."""
-    before = site.counts()
-    for order, said in (
-        ({"source": "nobody"}, "consilium sources add"),
-        ({"strategy": "BEST"}, "one of LOCAL, REMOTE, RANDOM, FIXED"),
-        ({"n": 13}, "2 to 12"),
-    ):
-        with pytest.raises(SettingsError, match=said):
-            site.accept([record("a")], **order)
-    assert site.counts() == before
+    batches: list[list[bytes]] = [[], [b""], [b"{", b"["]]
+    for lines in batches:
+        receipt = site.accept(lines)
+        with transaction(site.url) as session:
+            (row,) = reports.submissions(session, receipt.submission_id)
+        assert (row["state"], row["records"], row["open"]) == ("finished", len(receipt.errors), 0)
+        assert site.ask("SELECT type, submission_id FROM outbox_events ORDER BY id DESC LIMIT 1") == [
+            ("submission.finished", receipt.submission_id)
+        ]
 
 
 def test_a_second_batch_uses_the_same_versions_and_prompts(site: Site) -> None:
