@@ -38,6 +38,17 @@ class Settings(BaseSettings):
     sweep_every_s: float = Field(15, gt=0, description="How often beat sends the sweep.")
     recompute_every_s: float = Field(3600, gt=0, description="How often reviewers' memory is recomputed.")
     window: int = Field(50, gt=0, description="Consultations in the broker at once, over all sources.")
+    source_window: int = Field(25, gt=0, description="The same of one source.")
+    ageing_s: float = Field(3600, gt=0, description="Each such wait lifts a consultation by one priority.")
+    no_progress_resumes: int = Field(
+        5, gt=0, description="Consumed resumes in a row without any answer before it fails."
+    )
+    heartbeat_stale_s: float = Field(
+        60, gt=0, description="A queue that nothing went through for so long has no workers."
+    )
+    idle_s: float = Field(
+        60, gt=0, description="A worker with free slots that leaves a queue lying for so long ends itself."
+    )
     close_calls_after_s: float = Field(
         5, ge=0, description="At shutdown, calls in flight are closed after this."
     )
@@ -49,6 +60,16 @@ class Settings(BaseSettings):
     backoff_cap_s: float = Field(60, gt=0, description="Longest back-off.")
     rate_limit_total_s: float = Field(1800, gt=0, description="Total time an answer may wait on rate limits.")
     countdown_cap_s: float = Field(120, gt=0, description="Longer waits lie in PostgreSQL (`not_before`).")
+    breaker_failures: int = Field(5, gt=0, description="Outages in a row that open a model's breaker.")
+    breaker_cooldown_s: float = Field(30, gt=0, description="First wait before a probe; doubles.")
+    breaker_cooldown_cap_s: float = Field(300, gt=0, description="Longest wait before a probe.")
+    max_substitutions: int = Field(2, ge=0, description="Substitutes for one seat.")
+    substitute_after_s: float = Field(
+        300, ge=0, description="A model that is away is waited for so long (urgent: not at all)."
+    )
+    in_flight_start: int = Field(8, gt=0, description="A model's calls in flight before anything is learned.")
+    in_flight_cap: int = Field(64, gt=0, description="Most calls in flight where models.toml says nothing.")
+    limit_window_s: float = Field(60, gt=0, description="The minute of `requests_per_minute`.")
 
     deadline_urgent_s: float = Field(900, gt=0, description="An urgent consultation expires after this.")
     deadline_routine_s: float = Field(86_400, gt=0, description="A routine consultation expires after this.")
@@ -63,6 +84,10 @@ class Settings(BaseSettings):
     visibility_s: float | None = Field(
         None, description="Broker's redelivery time; unset: from the deadlines."
     )
+
+    metrics_host: str = Field("127.0.0.1", description="Where /metrics listens; elsewhere it needs a token.")
+    metrics_port: int = Field(0, ge=0, le=65_535, description="0: `up` takes a free one and prints it.")
+    metrics_token: SecretStr | None = Field(None, description="Bearer token that /metrics asks for.")
 
     def require_database(self) -> str:
         """The database's address, or a `SettingsError` that says what to do."""
@@ -86,10 +111,15 @@ class Settings(BaseSettings):
         """SHA-256 (hex) of what shapes a consultation: every setting but addresses, keys and paths."""
         shaping = self.model_dump(
             mode="json",
-            exclude={"home", "database_url", "broker_url", "site_key", "models_file", "log_level"},
+            exclude=_NOT_SHAPING,
         )
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
+
+_NOT_SHAPING = {
+    *("home", "database_url", "broker_url", "site_key", "models_file", "log_level"),
+    *("metrics_host", "metrics_port", "metrics_token"),
+}
 
 _NOT_RUNNING = (
     "{name} is not set and {home} has no connection.env: start the embedded services with `consilium up`, "

@@ -2,7 +2,16 @@
 
 from db.tables.base import Base
 from db.tables.intake import ClinicalDocument, DataKey, Record, Source, Submission
-from db.tables.operations import Audit, OutboxEvent, PeriodicRun, Worker
+from db.tables.operations import (
+    Audit,
+    Heartbeat,
+    ModelState,
+    OutboxEvent,
+    ParkedMessage,
+    Pause,
+    PeriodicRun,
+    Worker,
+)
 from db.tables.results import Consensus, Generation, Interaction, Outcome, Review, Snapshot
 from db.tables.work import Consultation, ModelCall, ModelVersion, OwedAnswer, Prompt, Seat
 
@@ -14,12 +23,16 @@ __all__ = [
     "Consultation",
     "DataKey",
     "Generation",
+    "Heartbeat",
     "Interaction",
     "ModelCall",
+    "ModelState",
     "ModelVersion",
     "OutboxEvent",
     "Outcome",
     "OwedAnswer",
+    "ParkedMessage",
+    "Pause",
     "PeriodicRun",
     "Prompt",
     "Record",

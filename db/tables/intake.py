@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from decimal import Decimal
 
 from sqlalchemy import (
     ARRAY,
@@ -11,6 +12,8 @@ from sqlalchemy import (
     ForeignKey,
     ForeignKeyConstraint,
     Index,
+    Numeric,
+    SmallInteger,
     String,
     Text,
     UniqueConstraint,
@@ -29,6 +32,7 @@ class Source(Base):
     id: Mapped[Id]
     name: Mapped[str] = mapped_column(String(100), unique=True)
     policy: Mapped[Json]  # shared.policy.Policy
+    daily_budget_usd: Mapped[Decimal | None] = mapped_column(Numeric(14, 8))  # a day in UTC; NULL: no cap
     created_at: Mapped[Now]
 
 
@@ -49,6 +53,8 @@ class Submission(Base):
     models: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))  # for FIXED
     protocol: Mapped[Slug] = mapped_column(server_default="review")
     seed: Mapped[int] = mapped_column(BigInteger)
+    budget_usd: Mapped[Decimal | None] = mapped_column(Numeric(14, 8))  # NULL: no cap
+    reopened: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))  # by requeued dead letters
     records: Mapped[int] = mapped_column(server_default=text("0"))
     set_aside: Mapped[int] = mapped_column(server_default=text("0"))
     received_at: Mapped[Now]

@@ -99,8 +99,15 @@ class Consultation(Base):
     progressed_at: Mapped[Moment | None]
     next_resume_at: Mapped[Now]
     flagged: Mapped[bool] = mapped_column(server_default=text("false"))  # go on now, whatever the clocks say
+    sent_at: Mapped[Moment | None]  # when its canvas was last sent to the broker
     resumes: Mapped[int] = mapped_column(server_default=text("0"))
+    # resumes in a row that were consumed and brought no answer: too many end it as `no_progress`
+    fruitless: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    requeues: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    expected_usd: Mapped[Decimal | None] = mapped_column(Numeric(14, 8))  # NULL: a price is not known
+    spent_usd: Mapped[Decimal] = mapped_column(Numeric(14, 8), server_default=text("0"))  # of known costs
     ended_at: Mapped[Moment | None]
+    discarded_at: Mapped[Moment | None]  # failed, and no longer among the dead letters
 
     __table_args__ = (
         belongs_to("submissions", "submission_id"),
@@ -114,10 +121,18 @@ class Consultation(Base):
         # small whatever the history: the sweep and the dispatcher read only these
         Index(
             "ix_consultations__waiting",
+            "source_id",
             "priority",
             "accepted_at",
-            postgresql_where=text("state = 'open' AND dispatched_at IS NULL"),
+            postgresql_where=text("state = 'open' AND dispatched_at IS NULL AND held IS NULL"),
         ),
+        Index("ix_consultations__deadline", "deadline_at", postgresql_where=text("state = 'open'")),
+        Index(
+            "ix_consultations__dead_letters",
+            "ended_at",
+            postgresql_where=text("state = 'failed' AND discarded_at IS NULL"),
+        ),
+        CheckConstraint("discarded_at IS NULL OR state = 'failed'", name="discarded_is_failed"),
         Index(
             "ix_consultations__due",
             "next_resume_at",
@@ -167,6 +182,7 @@ class OwedAnswer(Base):
     claimed_until: Mapped[Moment | None]  # past and not NULL: that lease ran out without any outcome
     not_before: Mapped[Moment | None]
     limited_since: Mapped[Moment | None]  # first of the rate limits in a row
+    away_since: Mapped[Moment | None]  # since when its model has been open or paused
     claims: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     tries: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     crashes: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
@@ -224,4 +240,6 @@ class ModelCall(Base):
         one_of("outcome", "answered", "failed", "lost", "given_up", "late", "unsent"),
         CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="ended_with_outcome"),
         Index("ix_model_calls__open", "started_at", postgresql_where=text("outcome IS NULL")),
+        # rows come in time's order: what was called lately is read without the history
+        Index("ix_model_calls__recent", "started_at", postgresql_using="brin"),
     )
