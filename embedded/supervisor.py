@@ -58,6 +58,7 @@ class _Member:
         self.child: Child | None = None
         self.early_deaths = 0
         self.last_ending = ""
+        self._down_s = 0.0
         self._stopping = threading.Event()
         self._lock = threading.RLock()
         self._ready_line = re.compile(spec.ready)
@@ -75,8 +76,9 @@ class _Member:
                 break
             if time.monotonic() - started >= _STEADY_S:
                 delay = _BACKOFF_S[0]
-            self._say(f"*** ended with {how}; starts again in {delay:g} s")
-            self._stopping.wait(delay)
+            wait_s, self._down_s = max(delay, self._down_s), 0.0
+            self._say(f"*** ended with {how}; starts again in {wait_s:g} s")
+            self._stopping.wait(wait_s)
             delay = min(2 * delay, _BACKOFF_S[1])
         self._log.close()
         self.gone.set()
@@ -126,9 +128,10 @@ class _Member:
             if self.child is not None:
                 self.child.signal(number)
 
-    def kill(self) -> None:
+    def kill(self, down_s: float = 0.0) -> None:
         with self._lock:
             if self.child is not None:
+                self._down_s = down_s
                 self.child.kill()
                 self.ready.clear()
 
@@ -182,9 +185,16 @@ class Supervisor:
         child = self._members[name].child
         return child.pid if child is not None else None
 
-    def kill(self, name: str) -> None:
-        """SIGKILL a process and its children, as an accident would. `wait_ready` tells when it is back."""
-        self._members[name].kill()
+    def kill(self, name: str, *, down_s: float = 0.0) -> None:
+        """SIGKILL a process and its children, as an accident would; it stays down for `down_s` at least.
+
+        `wait_ready` tells when it is back.
+        """
+        self._members[name].kill(down_s)
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Signal one process itself; if it ends of that, it is restarted."""
+        self._members[name].signal(number)
 
     def stop(self, names: Collection[str] | None = None, *, deadline: float) -> None:
         """Stop the given processes (all by default), stage after stage, and forget them.

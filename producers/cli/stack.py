@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -40,35 +41,47 @@ _GIVEN_UP = text(  # by the database's own clock
 
 # -P: a folder named `workers` where the user happens to stand must not be imported instead of ours
 _PYTHON = [sys.executable, "-P", "-m"]
-_CELERY = [*_PYTHON, "celery", "-A", "workers.app"]
 
 
-def _worker(name: str, queues: str, pool: str, slots: int) -> list[str]:
+def _worker(celery: list[str], name: str, queues: str, pool: str, slots: int) -> list[str]:
     return [
-        *(*_CELERY, "worker", "-n", f"{name}@%h", "-Q", queues, "-P", pool, "-c", str(slots)),
+        *(*celery, "worker", "-n", f"{name}@%h", "-Q", queues, "-P", pool, "-c", str(slots)),
         *("--without-gossip", "--without-mingle", "-l", "INFO"),
     ]
 
 
 def commands(
-    home: Path, *, workers: int, model_slots: int, flower_port: int
+    home: Path,
+    *,
+    workers: int,
+    model_slots: int,
+    flower_port: int,
+    metrics_port: int,
+    app: str = "workers.app",
+    pool: str = "threads",
 ) -> dict[str, tuple[list[str], str]]:
-    """Command line and pattern of the ready line, by name, of all processes that run the Celery application.
+    """Command line and pattern of the ready line, by name, of all our own processes but the panel.
 
-    Secrets (addresses with passwords, Flower's credentials) are in their environment, never here.
+    `app` is the module of the Celery application, `pool` that of the workers that call models. Secrets
+    (addresses with passwords, Flower's credentials) are in their environment, never here.
     """
+    celery = [*_PYTHON, "celery", "-A", app]
     ready = r"\bready\.$"
     models = "remote,remote.urgent,local,local.urgent"
     flower = [f"--port={flower_port}", "--address=127.0.0.1", "--max_tasks=10000"]
     many = [f"models-{i}" for i in range(1, workers + 1)]
     return {
-        **{name: (_worker(name, models, "threads", model_slots), ready) for name in many},
-        "urgent": (_worker("urgent", "remote.urgent,local.urgent", "threads", 8), ready),
-        "conclude": (_worker("conclude", "conclude,periodic", "threads", 4), ready),
+        **{name: (_worker(celery, name, models, pool, model_slots), ready) for name in many},
+        "urgent": (_worker(celery, "urgent", "remote.urgent,local.urgent", "threads", 8), ready),
+        "conclude": (_worker(celery, "conclude", "conclude,periodic", "threads", 4), ready),
         # one at a time, in its own process: what crashes there crashes nothing else
-        "quarantine": (_worker("quarantine", "quarantine", "solo", 1), ready),
-        "beat": ([*_CELERY, "beat", "-s", str(home / "beat-schedule"), "-l", "INFO"], "beat: Starting"),
-        "flower": ([*_CELERY, "flower", *flower], "Visit me at"),
+        "quarantine": (_worker(celery, "quarantine", "quarantine", "solo", 1), ready),
+        "beat": ([*celery, "beat", "-s", str(home / "beat-schedule"), "-l", "INFO"], "beat: Starting"),
+        "flower": ([*celery, "flower", *flower], "Visit me at"),
+        "metrics": (
+            [*_PYTHON, "producers.metrics", "--port", str(metrics_port)],
+            "metrics on",
+        ),
     }
 
 
@@ -88,8 +101,9 @@ class Stack:
 
     `overrides` are settings by field name. `workers`: how many model workers. `panel`: run the simulated
     panel; by default if no models file is given. `time_scale` multiplies its latencies, `panel_options` are
-    more options of `panel serve`. `echo` gets every line of output with the name of its process, from other
-    threads.
+    more options of `panel serve`. `app` is the module of the Celery application and `pool` that of the model
+    workers; `more_environ` is added to the processes' environment; those named in `without` are not started.
+    `echo` gets every line of output with the name of its process, from other threads.
 
     Entering starts everything and waits for the servers and migrations only (`wait_ready` for the rest); it
     raises `SettingsError` or `ProcessError` and leaves nothing running then. Signals are the caller's;
@@ -105,18 +119,23 @@ class Stack:
         panel: bool | None = None,
         time_scale: float = 1.0,
         panel_options: Sequence[str] = (),
+        app: str = "workers.app",
+        pool: str = "threads",
+        more_environ: Mapping[str, str] | None = None,
+        without: Collection[str] = (),
         echo: Echo | None = None,
     ) -> None:
         changed = {f"CONSILIUM_{name.upper()}": str(value) for name, value in (overrides or {}).items()}
         # CELERY_BROKER_URL would win over our own address, FLOWER_PORT is what Kubernetes sets for a service
         # named flower: neither is meant for us
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("CELERY_", "FLOWER_"))}
-        self._environ = {**kept, **changed, "PYTHONUNBUFFERED": "1"}
+        self._environ = {**kept, **changed, **(more_environ or {}), "PYTHONUNBUFFERED": "1"}
         self.settings = read_settings(**{"home": home, **(overrides or {})})
         self._services = Services(home, self._environ, echo)
         self._workers = workers
         self._time_scale = time_scale
         self._panel_options = panel_options
+        self._app, self._pool, self._without = app, pool, without
         self._panel = self.settings.models_file is None if panel is None else panel
         if not self._panel and self.settings.models_file is None:
             raise SettingsError(
@@ -126,6 +145,7 @@ class Stack:
         self.panel_url: str | None = None
         self.flower_url: str
         self.flower_auth: tuple[str, str]
+        self.metrics_url: str
 
     @property
     def home(self) -> Path:
@@ -156,9 +176,13 @@ class Stack:
         """Process id now; None between two lives."""
         return self._services.supervisor.pid(name)
 
-    def kill(self, name: str) -> None:
-        """SIGKILL a process and its children; it is restarted."""
-        self._services.supervisor.kill(name)
+    def kill(self, name: str, *, down_s: float = 0.0) -> None:
+        """SIGKILL a process and its children; it is restarted, after `down_s` seconds at the earliest."""
+        self._services.supervisor.kill(name, down_s=down_s)
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Signal one process; if it ends of that, it is restarted."""
+        self._services.supervisor.signal(name, number)
 
     def kill_all(self) -> None:
         """SIGKILL everything now; `stop` then has nothing to wait for."""
@@ -198,18 +222,29 @@ class Stack:
         flower_port = home.port("flower")
         self.flower_url = f"http://127.0.0.1:{flower_port}"
         self.flower_auth = (_FLOWER_USER, home.password("flower"))
+        metrics_port = self.settings.metrics_port or home.port("metrics")
+        self.metrics_url = f"http://{self.settings.metrics_host}:{metrics_port}"
         self._environ["FLOWER_BASIC_AUTH"] = ":".join(self.flower_auth)
         lines = commands(
-            home.path, workers=self._workers, model_slots=self.settings.model_slots, flower_port=flower_port
+            home.path,
+            workers=self._workers,
+            model_slots=self.settings.model_slots,
+            flower_port=flower_port,
+            metrics_port=metrics_port,
+            app=self._app,
+            pool=self._pool,
         )
         for name, (argv, ready) in lines.items():
+            if name in self._without:
+                continue
             if self.settings.log_level not in ("DEBUG", "INFO"):
                 ready = ""  # nothing is said then: it serves as soon as it runs
-            self._run(name, argv, ready, _REST if name in ("beat", "flower") else _WORKERS)
+            self._run(name, argv, ready, _REST if name in ("beat", "flower", "metrics") else _WORKERS)
         self._services.write_connection(
             {
                 "CONSILIUM_MODELS_FILE": str(models_file),
                 "CONSILIUM_FLOWER_URL": self.flower_url,
+                "CONSILIUM_METRICS_URL": self.metrics_url,
                 "CONSILIUM_FLOWER_AUTH": ":".join(self.flower_auth),
             }
         )
