@@ -7,6 +7,7 @@
     reviewing   case, shown answer and model become a grade
     wording     how an answer is written: fences, prose, brands, signatures
     faults      what goes wrong, at which rate
+    capacity    how much it bears: calls at once and a minute
     ledger      what was called, how often, and whether twice at once
     server      the HTTP side
 

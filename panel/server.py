@@ -3,6 +3,7 @@
     POST /v1/chat/completions   GET /v1/models
     GET /ledger                 POST /ledger/reset
     GET, POST /control/faults   a preset's name or a table of rates, see `faults`
+    GET, POST /control/limits   what it bears at once and a minute, see `capacity`
     POST /control/delay         {"seconds": 1.0}: every call takes so long; {"seconds": null}: as planted
     GET /health
 
@@ -25,6 +26,7 @@ from typing import Any
 from aiohttp import web
 
 from panel.answering import believe
+from panel.capacity import Capacity, Limits
 from panel.case import case_text, read_case
 from panel.chance import choice, digest, normal, uniform
 from panel.faults import Faults, malformed
@@ -49,6 +51,7 @@ class Panel:
     faults: Faults = field(default_factory=lambda: Faults.read("default"))
     delay_s: float | None = None  # a fixed latency instead of the planted ones
     ledger: Ledger = field(default_factory=Ledger)
+    capacity: Capacity = field(default_factory=Capacity)
 
 
 @dataclass(frozen=True)
@@ -133,8 +136,15 @@ def make_app(panel: Panel) -> web.Application:
         schema = _json_schema(body).get("schema")
         limit = body.get("max_tokens") or body.get("max_completion_tokens")
         del body  # 2,000 open calls need not hold 2,000 prompts
-        with panel.ledger.call(key, name, repair=reply.what[-1] != 0) as call:
-            response = await _answer(panel, model, reply, call, schema, limit)
+        with (
+            panel.ledger.call(key, name, repair=reply.what[-1] != 0) as call,
+            panel.capacity.place(name, time.monotonic()) as refused,
+        ):
+            if refused is None:
+                response = await _answer(panel, model, reply, call, schema, limit)
+            else:
+                wait = {"Retry-After": str(panel.capacity.limits.retry_after_s)}
+                response = _error(429, "rate_limit_exceeded", f"the limit is reached: {refused}", wait)
             call.status = response.status
         return response
 
@@ -143,10 +153,11 @@ def make_app(panel: Panel) -> web.Application:
         return web.json_response({"object": "list", "data": rows})
 
     async def ledger(_: web.Request) -> web.Response:
-        return web.json_response(panel.ledger.as_json())
+        return web.json_response({**panel.ledger.as_json(), **panel.capacity.as_json()})
 
     async def reset(_: web.Request) -> web.Response:
         panel.ledger.reset()
+        panel.capacity.reset()
         return web.json_response({"reset": True})
 
     async def get_faults(_: web.Request) -> web.Response:
@@ -158,6 +169,16 @@ def make_app(panel: Panel) -> web.Application:
         except ValueError as error:  # FaultError, JSONDecodeError
             return _error(400, "invalid_faults", str(error))
         return web.json_response(panel.faults.as_json())
+
+    async def get_limits(_: web.Request) -> web.Response:
+        return web.json_response(panel.capacity.limits.as_json())
+
+    async def set_limits(request: web.Request) -> web.Response:
+        try:
+            panel.capacity.set(Limits.read(json.loads(await request.content.read())))
+        except ValueError as error:  # LimitError, JSONDecodeError
+            return _error(400, "invalid_limits", str(error))
+        return web.json_response(panel.capacity.limits.as_json())
 
     async def set_delay(request: web.Request) -> web.Response:
         try:
@@ -181,6 +202,8 @@ def make_app(panel: Panel) -> web.Application:
             web.post("/ledger/reset", reset),
             web.get("/control/faults", get_faults),
             web.post("/control/faults", set_faults),
+            web.get("/control/limits", get_limits),
+            web.post("/control/limits", set_limits),
             web.post("/control/delay", set_delay),
             web.get("/health", health),
         ]

@@ -6,13 +6,12 @@ vignette, the consultation with its drawn ensemble, the seats, and the answers t
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import func, insert, select, update
@@ -21,23 +20,14 @@ from sqlalchemy.orm import Session
 from db.ids import new_id
 from db.queries import events, model_versions, prompts, snapshots
 from db.queries.documents import Vault
-from db.tables import (
-    ClinicalDocument,
-    Consultation,
-    DataKey,
-    Outcome,
-    OwedAnswer,
-    Record,
-    Seat,
-    Source,
-    Submission,
-)
+from db.tables import ClinicalDocument, Consultation, Record, Source, Submission
 from producers.readers.ndjson import Read
+from producers.rows import TABLES, Rows
 from shared.errors import ConsiliumError, RecordError, SettingsError
-from shared.measures import DEFINITION, in_codes
+from shared.expected_cost import require_prices
 from shared.policy import Policy
 from shared.prompts import GENERATE, REVIEW
-from shared.registry import Registry, stall_s
+from shared.registry import Registry
 from shared.schemas import PRIORITIES, Vignette
 from shared.selection import Draw, Strategy, candidate, draw
 from shared.settings import Settings
@@ -75,6 +65,7 @@ class Order:
     seed: int = 0
     idempotency_key: str | None = None
     strict: bool = False
+    budget_usd: Decimal | None = None  # all that it may cost; None: no cap
 
 
 @dataclass
@@ -99,7 +90,8 @@ def accept(
 ) -> Receipt:
     """Store a batch in the session's transaction.
 
-    Raises `SettingsError` (unknown source), `NotEnoughModels` (the source's policy leaves too few),
+    Raises `SettingsError` (unknown source, or a budget and a model without a price), `NotEnoughModels` (the
+    source's policy leaves too few),
     `StrictBatch`, `IdempotencyConflict`. A record that cannot be accepted is set aside with its reason, and
     the rest goes on.
     """
@@ -172,7 +164,12 @@ class _Batch:
         self._candidates = [c for m in registry.values() if self._policy.allows(c := candidate(m))]
         self._ordinals = itertools.count()
         self._ids: set[bytes] = set()
-        self._draw(seed=order.seed)  # too few models is an error of the batch, before anything is read
+        drawn = self._draw(
+            seed=order.seed
+        )  # too few models is an error of the batch, before anything is read
+        if order.budget_usd is not None or source.daily_budget_usd is not None:
+            asked = drawn.models if order.strategy == Strategy.FIXED else drawn.allowed
+            require_prices(asked, registry)
 
     def open(self, body_digest: bytes) -> None:
         """The submission's row, and what every consultation of it fixes."""
@@ -190,9 +187,10 @@ class _Batch:
                 n=order.n,
                 models=list(order.models),
                 seed=order.seed,
+                budget_usd=order.budget_usd,
             )
         )
-        self._fixed = {
+        fixed = {
             "purpose": order.purpose,
             "priority": PRIORITIES.index(order.priority),
             "protocol": "review",
@@ -205,17 +203,26 @@ class _Batch:
             "reviewers_snapshot_id": snapshots.latest(self.session, "reviewers").id,
         }
         # of all who may be drawn, in one order: two batches that make them at once do not lock each other out
-        self._versions = {
+        versions = {
             name: model_versions.version_for_seat(self.session, self.registry[name])
             for name in sorted(c.name for c in self._candidates)
         }
+        self._rows = Rows(
+            self.source_id,
+            self.submission_id,
+            order.seed,
+            fixed,
+            versions,
+            self._draw,
+            self.settings,
+            self.registry,
+            self.vault,
+        )
 
     def add(self, chunk: list[Read], receipt: Receipt) -> None:
         """Store some records; what cannot be accepted is set aside."""
         sent_before = self._sent_before(chunk)
-        rows: dict[type, list[dict[str, Any]]] = {
-            t: [] for t in (DataKey, ClinicalDocument, Record, Consultation, Seat, OwedAnswer, Outcome)
-        }
+        rows: dict[type, list[dict[str, Any]]] = {table: [] for table in TABLES}
         for read in chunk:
             ordinal = next(self._ordinals)
             error = read.error
@@ -231,14 +238,13 @@ class _Batch:
                 assert error is not None
                 error.ordinal = ordinal
                 receipt.errors.append(error)
-                stored = self._set_aside(read, ordinal, error)
-                for table, values in stored:
+                for table, values in self._rows.set_aside(read, ordinal, error):
                     rows[table].append(values)
                 continue
             if digest is not None:
                 self._ids.add(digest)
             receipt.accepted += 1
-            for table, values in self._rows(read, read.vignette, ordinal, digest):
+            for table, values in self._rows.accepted(read, read.vignette, ordinal, digest):
                 rows[table].append(values)
         self._store(rows)
 
@@ -263,103 +269,6 @@ class _Batch:
             )
         )
         events.finish_submissions(self.session, self.submission_id)
-
-    def _rows(
-        self, read: Read, vignette: Vignette, ordinal: int, digest: bytes | None
-    ) -> Iterator[tuple[type, dict[str, Any]]]:
-        of_source = {"source_id": self.source_id}
-        record_id, consultation_id = new_id(), new_id()
-        key, key_row = self.vault.new_key(self.source_id)
-        yield DataKey, key_row
-        text = vignette.model_dump_json(exclude={"gold"}, exclude_none=True)
-        document = self.vault.sealed(key, "vignette", text, **of_source, consultation_id=consultation_id)
-        yield ClinicalDocument, document
-        yield (
-            Record,
-            {
-                "id": record_id,
-                **of_source,
-                "submission_id": self.submission_id,
-                "ordinal": ordinal,
-                "line": read.line,
-                "state": "accepted",
-                "own_id_digest": digest,
-                "document_id": document["id"],
-            },
-        )
-        seed = _derive(self.order.seed, ordinal)
-        drawn = self._draw(seed)
-        models = [self.registry[name] for name in drawn.models]
-        yield (
-            Consultation,
-            {
-                "id": consultation_id,
-                **of_source,
-                "submission_id": self.submission_id,
-                "record_id": record_id,
-                "document_id": document["id"],
-                "vignette_digest": self.vault.site_key.digest("vignette", vignette.vignette),
-                "kind": vignette.kind,
-                "seed": seed,
-                "draw_probability": drawn.probability,
-                "allowed": list(drawn.allowed),
-                "stall_s": stall_s(models, self.settings),
-                **self._fixed,
-            },
-        )
-        for seat, model in enumerate(models):
-            held_by = {
-                **of_source,
-                "consultation_id": consultation_id,
-                "seat": seat,
-                "model_version_id": self._versions[model.name],
-            }
-            yield Seat, held_by
-            yield (
-                OwedAnswer,
-                {
-                    "id": new_id(),
-                    **held_by,
-                    "kind": "generation",
-                    "prompt_id": self._fixed["generate_prompt_id"],
-                },
-            )
-        if vignette.gold is not None:
-            yield (
-                Outcome,
-                {
-                    "id": new_id(),
-                    **of_source,
-                    "consultation_id": consultation_id,
-                    "kind": "gold",
-                    "definition": DEFINITION,
-                    "gold": in_codes(vignette.gold, self.vault.site_key.digest("unknown drug")).model_dump(),
-                },
-            )
-
-    def _set_aside(
-        self, read: Read, ordinal: int, error: RecordError
-    ) -> Iterator[tuple[type, dict[str, Any]]]:
-        key, key_row = self.vault.new_key(self.source_id)
-        yield DataKey, key_row
-        text = read.text or (read.vignette.model_dump_json() if read.vignette else "")
-        document = self.vault.sealed(key, "set_aside", text, source_id=self.source_id)
-        yield ClinicalDocument, document
-        yield (
-            Record,
-            {
-                "id": new_id(),
-                "source_id": self.source_id,
-                "submission_id": self.submission_id,
-                "ordinal": ordinal,
-                "line": read.line,
-                "state": "set_aside",
-                "document_id": document["id"],
-                "error_code": error.code,
-                "error_path": error.path[:200],
-                "error_reason": error.reason[:300],
-            },
-        )
 
     def _own_id(self, vignette: Vignette | None) -> bytes | None:
         """Keyed digest of the source's own id. Only care refuses a second time: an evaluation may repeat."""
@@ -388,9 +297,3 @@ class _Batch:
             else self.settings.deadline_routine_s
         )
         return func.now() + timedelta(seconds=seconds)
-
-
-def _derive(seed: int, ordinal: int) -> int:
-    """The seed of one consultation: 63 bits from the batch's seed and the record's place in it."""
-    digest = hashlib.sha256(json.dumps([seed, ordinal]).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1

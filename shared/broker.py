@@ -10,11 +10,13 @@ from typing import Any, Literal
 from shared.settings import Settings
 
 MESSAGE_VERSION = 1
-"""First argument of every task. A worker acknowledges and counts a message of a version it does not know."""
+"""First argument of every task. A worker parks a message of a version it does not know."""
 
 NUDGE = "consilium.dispatch"
 """The one task that producers send, without arguments: look whether something waits."""
 NUDGE_QUEUE = "conclude"
+HEARTBEAT = "consilium.heartbeat"
+"""Goes through a queue to prove that its workers take from it: (version, moment of sending in ms)."""
 CHECK_MODEL = "consilium.check_model"
 """Ask one model one short question and tell the answer's shape on `CHECK_CHANNEL` of PostgreSQL."""
 CHECK_CHANNEL = "consilium_checks"

@@ -1,7 +1,8 @@
 """The registry: which models there are (`models.toml`), what they cost, and how long a call may take.
 
-One table per model; docs/settings.md lists the keys, `Model` their units. An error names file, line and key,
-and what to do; it never quotes a value, which may be a secret in the wrong place.
+One table per model and, where it has limits, per provider; docs/settings.md lists the keys, `Model` their
+units. An error names file, line and key, and what to do; it never quotes a value, which may be a secret in
+the wrong place.
 """
 
 from __future__ import annotations
@@ -12,16 +13,26 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from shared.errors import SettingsError
 from shared.settings import Settings
+from shared.toml_lines import fault, lines_of, syntax_fault
 
 _INLINE_KEYS = {
     "key",
@@ -66,8 +77,24 @@ def _parameters(parameters: dict[str, Any]) -> dict[str, Any]:
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Price = Annotated[Decimal, Field(ge=0)]
+Count = Annotated[int, Field(gt=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,99}$")]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,49}$")]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a model, or a provider's key, bears: calls at once, calls and tokens a minute. None: no limit."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    max_in_flight: Count | None = None
+    requests_per_minute: Count | None = None
+    tokens_per_minute: Count | None = None
+
+
+_LIMITS = TypeAdapter(Limits)
+_LIMITS_KEYS = [field.name for field in fields(Limits)]
 
 
 class Model(BaseModel):
@@ -87,8 +114,9 @@ class Model(BaseModel):
     key_file: Path | None = None  # relative to models.toml
     connect_s: Seconds = 5.0
     deadline_s: Seconds = 0.0  # T, of one whole attempt; not given: 60 s remote, 600 s local
-    max_in_flight: Annotated[int, Field(gt=0)] | None = None
-    requests_per_minute: Annotated[int, Field(gt=0)] | None = None
+    max_in_flight: Count | None = None  # these three over all workers and machines
+    requests_per_minute: Count | None = None
+    tokens_per_minute: Count | None = None  # prompt and answer
     usd_per_mtok_in: Price | None = None  # per million tokens; None = not known, 0 = free
     usd_per_mtok_out: Price | None = None
     structured: bool = True  # send the answer's JSON schema as response_format
@@ -118,10 +146,14 @@ class Model(BaseModel):
 
 
 class Registry(Mapping[str, Model]):
-    """The models by name, in the file's order; does not change."""
+    """The models by name, in the file's order, and the limits of every provider; does not change."""
 
-    def __init__(self, models: Iterable[Model]) -> None:
+    def __init__(self, models: Iterable[Model], providers: Mapping[str, Limits] | None = None) -> None:
         self._models = {model.name: model for model in models}
+        given = providers or {}
+        self.providers: Mapping[str, Limits] = {
+            model.provider: given.get(model.provider, Limits()) for model in self._models.values()
+        }
 
     def __getitem__(self, name: str) -> Model:
         return self._models[name]
@@ -147,37 +179,68 @@ def load_registry(path: Path) -> Registry:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(_syntax(path, text, str(error))) from None
+        raise SettingsError(syntax_fault(path, text, str(error))) from None
 
-    lines = _lines(text)
+    lines = lines_of(text)
     faults = [
-        _fault(path, lines, (key,), "unknown key; every model is a table [models.NAME]")
+        fault(path, lines, (key,), "unknown key; every model is a table [models.NAME]")
         for key in document
-        if key != "models"
+        if key not in ("models", "providers")
     ]
     tables = document.get("models")
     if not isinstance(tables, dict) or not tables:
-        faults.append(_fault(path, lines, ("models",), "there is no model; add a table [models.NAME]"))
+        faults.append(fault(path, lines, ("models",), "there is no model; add a table [models.NAME]"))
         tables = {}
     models = []
     for name, table in tables.items():
         if not isinstance(table, dict):
-            faults.append(_fault(path, lines, ("models", name), "is no table; write [models.NAME]"))
+            faults.append(fault(path, lines, ("models", name), "is no table; write [models.NAME]"))
         elif "name" in table:
-            faults.append(
-                _fault(path, lines, ("models", name, "name"), "unknown key; the table's name is it")
-            )
+            faults.append(fault(path, lines, ("models", name, "name"), "unknown key; the table's name is it"))
         else:
             try:
                 model = Model.model_validate({"name": name, **table})
             except ValidationError as error:
-                faults += [_fault(path, lines, ("models", name, *loc), what) for loc, what in _explain(error)]
+                known = [key for key in Model.model_fields if key != "name"]
+                faults += [
+                    fault(path, lines, ("models", name, *loc), what) for loc, what in _explain(error, known)
+                ]
             else:
                 key_file = model.key_file and path.parent / model.key_file
                 models.append(model.model_copy(update={"key_file": key_file}))
+
+    used = {str(table.get("provider")) for table in tables.values() if isinstance(table, dict)}
+    providers, more = _providers(document.get("providers", {}), used)
+    faults += [fault(path, lines, ("providers", *loc), what) for loc, what in more]
     if faults:
         raise SettingsError("\n".join(faults))
-    return Registry(models)
+    return Registry(models, providers)
+
+
+def _providers(tables: object, used: set[str]) -> tuple[dict[str, Limits], list[tuple[tuple[str, ...], str]]]:
+    """The limits of the providers that have a table, and the faults of those tables."""
+    if not isinstance(tables, dict):
+        return {}, [((), "is no table; write [providers.NAME]")]
+    limits: dict[str, Limits] = {}
+    faults: list[tuple[tuple[str, ...], str]] = []
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            faults.append(((name,), "is no table; write [providers.NAME]"))
+            continue
+        if name not in used:
+            close = difflib.get_close_matches(name, used, 1)
+            remedy = f"did you mean {close[0]}?" if close else "remove the table, or name it as a model does"
+            faults.append(((name,), f"no model has this provider; {remedy}"))
+        try:
+            limits[name] = _LIMITS.validate_python(table)
+        except ValidationError as error:
+            faults += [((name, *loc), what) for loc, what in _explain(error, _LIMITS_KEYS)]
+    return limits, faults
+
+
+def limits_of(model: Model) -> Limits:
+    """The model's own limits, as its table in `models.toml` has them."""
+    return Limits(model.max_in_flight, model.requests_per_minute, model.tokens_per_minute)
 
 
 def price(model: Model, prompt_tokens: int | None, completion_tokens: int | None) -> Decimal | None:
@@ -229,20 +292,19 @@ def visibility_s(registry: Mapping[str, Model], settings: Settings) -> float:
     return settings.visibility_s
 
 
-def _explain(error: ValidationError) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Each fault's path within the table, and what is wrong with what to do."""
+def _explain(error: ValidationError, known: list[str]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Each fault's path within the table, and what is wrong with what to do; `known` are its keys."""
     for detail in error.errors(include_url=False, include_input=False):
         path = tuple(str(step) for step in detail["loc"])
-        yield path, _remedy(detail, path[-1] if path else "")
+        yield path, _remedy(detail, path[-1] if path else "", known)
 
 
-def _remedy(detail: ErrorDetails, key: str) -> str:
+def _remedy(detail: ErrorDetails, key: str, known: list[str]) -> str:
     if detail["type"] == "missing":
         return "is required; add it"
-    if detail["type"] == "extra_forbidden":
+    if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         if key.lower() in _INLINE_KEYS:
             return "a key must not stand here; name its variable in key_env or its file in key_file"
-        known = [name for name in Model.model_fields if name != "name"]
         close = difflib.get_close_matches(key, known, 1)
         return (
             f"unknown key; did you mean {close[0]}?"
@@ -250,52 +312,3 @@ def _remedy(detail: ErrorDetails, key: str) -> str:
             else f"unknown key; known are {', '.join(known)}"
         )
     return detail["msg"].removeprefix("Value error, ")
-
-
-def _fault(path: Path, lines: Mapping[tuple[str, ...], int], key: tuple[str, ...], what: str) -> str:
-    """`file:line: key: what`; the line of the innermost part of the key that has one."""
-    line = next((lines[key[:n]] for n in range(len(key), 0, -1) if key[:n] in lines), 1)
-    return f"{path}:{line}: {'.'.join(key)}: {what}"
-
-
-def _syntax(path: Path, text: str, message: str) -> str:
-    """tomllib's own words, with the line in front and the key or table that stands there."""
-    at = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", message)
-    what = message[: at.start()] if at else message
-    rows = text.splitlines()
-    line = int(at[1]) if at and at[1] else len(rows)
-    key = ".".join((rows and _key(rows[line - 1])) or ("?",))
-    if re.match(r"Cannot (declare|overwrite|mutate)", what):
-        return f"{path}:{line}: {key}: stands here for the second time; remove or rename one"
-    return f"{path}:{line}: {key}: no valid TOML ({what}); mend the line"
-
-
-def _lines(text: str) -> dict[tuple[str, ...], int]:
-    """The line (1-based) at which each key and table first stands, by its full path."""
-    lines: dict[tuple[str, ...], int] = {}
-    table: tuple[str, ...] = ()
-    for number, line in enumerate(text.splitlines(), 1):
-        if (key := _key(line)) is None:
-            continue
-        if line.lstrip().startswith("["):
-            table = key
-            path = key
-        else:
-            path = table + key
-        for n in range(1, len(path) + 1):
-            lines.setdefault(path[:n], number)
-    return lines
-
-
-def _key(line: str) -> tuple[str, ...] | None:
-    """The path that a line declares ("[a.b]" or "c.d = 1"), read by tomllib itself; None if none."""
-    left = line.strip() if line.lstrip().startswith("[") else line.partition("=")[0] + "=0"
-    try:
-        step: Any = tomllib.loads(left)
-    except tomllib.TOMLDecodeError:
-        return None
-    path = []
-    while isinstance(step, dict) and step:
-        name, step = next(iter(step.items()))
-        path.append(name)
-    return tuple(path) or None

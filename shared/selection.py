@@ -7,7 +7,7 @@ allowed are part of the draw, so that history can be reweighted later.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -89,6 +89,16 @@ def draw(
         )
     models = tuple(shuffled(pool, seed, "ensemble")[:size])
     return Draw(models, 1 / math.comb(len(pool), size), allowed, seed, chosen)
+
+
+def substitutes(strategy: str, allowed: Iterable[str], seated: Collection[str], *, seed: int) -> list[str]:
+    """Who takes a seat that is lost, in order: the same draw, gone on with. A fixed list has nobody else.
+
+    `allowed` are those of the draw, `seated` who sits or has sat.
+    """
+    if strategy == Strategy.FIXED:
+        return []
+    return [name for name in shuffled(allowed, seed, "ensemble") if name not in seated]
 
 
 def _fixed(fixed: Sequence[str], pool: set[str]) -> tuple[str, ...]:

@@ -54,8 +54,12 @@ def registry(base_url: str = "http://127.0.0.1:9/v1") -> Registry:
 def context(
     database_url: str, base_url: str = "http://127.0.0.1:9/v1", *, name: str = "models-1@here", **changes: Any
 ) -> Context:
-    """A worker process's context on a database, its models at `base_url`."""
-    settings = Settings(_env_file=None, database_url=database_url, **changes)
+    """A worker process's context on a database, its models at `base_url`.
+
+    Without a broker's address nobody listens there, and the limiter lets everything through.
+    """
+    given = {"broker_url": "redis://127.0.0.1:9/0", **changes}
+    settings = Settings(_env_file=None, database_url=database_url, **given)
     return Context(settings, registry(base_url), Vault(SiteKey(new_site_key()), 30), name=name)
 
 

@@ -1,46 +1,33 @@
 """One owed answer: claim it, call the model, store the raw answer, read it.
 
-    look ─► claim ─► call (no connection held) ─► raw answer stored ─► read ─► answered
-                                                                  └─► malformed: a repair, then afresh
+    look ─► a place at the model ─► claim ─► call (no connection held) ─► raw answer stored ─► read ─► done
+                                                                                          └─► malformed
 A claim that finds a stored raw answer reads it and calls nobody.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import random
-import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
-from sqlalchemy import insert
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
 
-from db.ids import new_id
-from db.queries import consultations, model_versions, owed_answers
+from db.queries import consultations, owed_answers
 from db.queries.owed_answers import CRASHES_BEFORE_EXCUSE, CRASHES_BEFORE_QUARANTINE, Claim, Look, Usage
-from db.tables import Generation, Review
-from shared.errors import ErasedError, GivenUp, ModelError, PolicyError, UnreadableAnswer
-from shared.medications import ingredients
+from shared.errors import ErasedError, GivenUp, ModelError, PolicyError, Unavailable
 from shared.policy import Policy
-from shared.reading import read_answer
 from shared.registry import Model, lease_s, price
-from shared.retry import backoff_s, judge
-from shared.schemas import Recommendation, ReviewAnswer
-from shared.sealing import DataKey
+from shared.retry import Verdict, backoff_s, judge
 from shared.selection import candidate
-from workers.clients import Reply, client_for
+from workers.admission import Place, Wait, enter, outage
+from workers.clients import client_for
 from workers.context import Context
-from workers.questions import Question, question_for
+from workers.questions import question_for
+from workers.storing import hold, read_stored, store_raw
 
 log = logging.getLogger("consilium.answering")
-T = TypeVar("T")
-
-Schema = type[Recommendation] | type[ReviewAnswer]
 
 
 @dataclass(frozen=True)
@@ -48,6 +35,13 @@ class Again:
     """Not now: come again after `wait_s` seconds."""
 
     wait_s: float
+
+
+@dataclass(frozen=True)
+class Lost:
+    """An urgent seat is lost, excused or its model away: somebody else is to take it at once."""
+
+    consultation_id: uuid.UUID
 
 
 @dataclass(frozen=True)
@@ -65,7 +59,7 @@ class Deferred:
     """It waits in the database for longer than a message may; its consultation is resumed then."""
 
 
-Refusal = Again | Quarantine | Stopping | Deferred
+Refusal = Again | Quarantine | Stopping | Deferred | Lost
 
 
 def answer(ctx: Context, owed_id: uuid.UUID, *, quarantine: bool = False) -> Refusal | None:
@@ -74,12 +68,12 @@ def answer(ctx: Context, owed_id: uuid.UUID, *, quarantine: bool = False) -> Ref
         with ctx.transaction() as session:
             seen = owed_answers.look(session, owed_id)
             if seen is None or seen.state != "owed":
-                return None
+                return _lost(seen) if seen is not None and seen.state == "excused" else None
             if seen.busy_s > 0:
                 return Again(seen.busy_s)
             if seen.crashes >= CRASHES_BEFORE_EXCUSE:
                 owed_answers.excuse(session, owed_id, "crashed")
-                return None
+                continue
             if seen.crashes >= CRASHES_BEFORE_QUARANTINE and not quarantine:
                 return Quarantine()
         if ctx.stopping.is_set():
@@ -88,28 +82,47 @@ def answer(ctx: Context, owed_id: uuid.UUID, *, quarantine: bool = False) -> Ref
         if model is None:  # taken out of models.toml since it was drawn
             with ctx.transaction() as session:
                 owed_answers.excuse(session, owed_id, "unknown_model")
-            return None
-        with ctx.transaction() as session:
-            claim = owed_answers.claim(
-                session,
-                owed_id,
-                holder=ctx.holder,
-                lease_s=lease_s(model, ctx.settings),
-                quarantine=quarantine,
-            )
-        if claim is None:
-            continue  # another copy was quicker: look again
-        refusal = _attempt(ctx, seen, claim, model)
+            continue
+        place = enter(ctx, seen, model)
+        if isinstance(place, Wait):
+            return _put_off(ctx, seen, place)
+        with place:
+            with ctx.transaction() as session:
+                claim = owed_answers.claim(
+                    session,
+                    owed_id,
+                    holder=ctx.holder,
+                    lease_s=lease_s(model, ctx.settings),
+                    quarantine=quarantine,
+                )
+            if claim is None:
+                continue  # another copy was quicker: look again
+            refusal = _attempt(ctx, seen, claim, model, place)
         if refusal is not None:
             return refusal
 
 
-def _attempt(ctx: Context, seen: Look, claim: Claim, model: Model) -> Refusal | None:
+def _put_off(ctx: Context, seen: Look, wait: Wait) -> Refusal:
+    """No place at its model: this slot is somebody else's, and nothing is counted."""
+    with ctx.transaction() as session:
+        owed_answers.put_off(session, seen.id, reason=wait.reason, wait_s=wait.wait_s, away=wait.away)
+        if not wait.away and wait.wait_s <= ctx.settings.countdown_cap_s and wait.reason != "paused":
+            return Again(wait.wait_s)
+        consultations.wait(session, seen.consultation_id)
+    return _lost(seen) or Deferred() if wait.away else Deferred()
+
+
+def _lost(seen: Look) -> Lost | None:
+    """What follows for a seat that is lost: who is urgent is replaced at once, others when all have ended."""
+    return Lost(seen.consultation_id) if seen.priority == 0 and seen.kind == "generation" else None
+
+
+def _attempt(ctx: Context, seen: Look, claim: Claim, model: Model, place: Place) -> Refusal | None:
     """One claim to its end. Whatever happens, the claim does not outlive this call."""
     reply = None
     try:
         if claim.raw_id is not None:
-            _read(ctx, seen, claim, model, claim.raw_id)
+            read_stored(ctx, seen, claim, model, claim.raw_id)
             return None
         with ctx.transaction() as session:
             question = question_for(session, ctx.vault, seen, claim, names=ctx.registry.names())
@@ -122,17 +135,27 @@ def _attempt(ctx: Context, seen: Look, claim: Claim, model: Model) -> Refusal | 
             schema=question.schema,
             request_id=f"{seen.id}:{claim.claim}",
         )
-        stored_id = _hold(ctx, lambda: _store_raw(ctx, seen, claim, model, reply))
+        place.leave("answered", tokens=_sum(reply.prompt_tokens, reply.completion_tokens))
+        stored_id = hold(ctx, lambda: store_raw(ctx, seen, claim, model, reply))
         if stored_id is not None:
-            _read(ctx, seen, claim, model, stored_id, question)
+            read_stored(ctx, seen, claim, model, stored_id, question)
         return None
     except GivenUp as error:
         # no token was paid for what was never sent
+        place.leave("unsent" if error.prompt_tokens == 0 else "failed")
         _give_back(ctx, seen, claim, "unsent" if error.prompt_tokens == 0 else "given_up")
         return Stopping()
     except ModelError as error:
         failure = error  # an except clause's own name is gone when the lambda runs again
-        return _hold(ctx, lambda: _failed(ctx, seen, claim, model, failure))
+        verdict = judge(
+            error, tries=claim.tries, limited_s=claim.limited_s, settings=ctx.settings, rng=random.Random()
+        )
+        place.leave(
+            "limited" if verdict.limited else "failed",
+            tokens=_sum(error.prompt_tokens, error.completion_tokens),
+            retry_after_s=verdict.wait_s if verdict.limited else None,
+        )
+        return hold(ctx, lambda: _failed(ctx, seen, claim, model, failure, verdict, place))
     except (PolicyError, ErasedError) as error:
         reason = "policy" if isinstance(error, PolicyError) else "erased"
         with ctx.transaction() as session:
@@ -142,157 +165,22 @@ def _attempt(ctx: Context, seen: Look, claim: Claim, model: Model) -> Refusal | 
     except OperationalError:
         # PostgreSQL was away for longer than we hold: nobody's fault, so nothing is counted
         outcome = "unsent" if reply is None else "lost"
-        _hold(ctx, lambda: _give_back(ctx, seen, claim, outcome))
+        hold(ctx, lambda: _give_back(ctx, seen, claim, outcome))
         raise
     except Exception as error:  # noqa: BLE001
         # a bug of ours: the row is freed and counted, so it ends even if the bug stays; the type alone is
         # logged, since the message may quote the text
         log.error("bug in answering owed=%s type=%s", seen.id, type(error).__name__)
-        return _hold(ctx, lambda: _bug(ctx, seen, claim))
+        return hold(ctx, lambda: _bug(ctx, seen, claim))
 
 
-def _store_raw(ctx: Context, seen: Look, claim: Claim, model: Model, reply: Reply) -> uuid.UUID | None:
-    """First commit: the raw answer, its usage and its call. None if it is not to be read: the claim is no
-    longer ours (late), or the text was erased meanwhile."""
-    usage = Usage(
-        reply.prompt_tokens,
-        reply.completion_tokens,
-        price(model, reply.prompt_tokens, reply.completion_tokens),
-        200,
-    )
-    body = json.dumps({"text": reply.raw_text, "returned": reply.returned, "latency_s": reply.duration_s})
-    with ctx.transaction() as session:
-        try:
-            key = ctx.vault.key_of(session, seen.document_id)
-        except ErasedError:
-            owed_answers.close_call(session, seen.id, claim.claim, "failed", usage, "erased")
-            owed_answers.release(session, seen.id, claim.claim, reason="erased", counted=True, excuse=True)
-            return None
-        raw_id = _put(ctx, session, key, "raw_answer", body, seen)
-        ours = owed_answers.attach_raw(session, seen.id, claim.claim, raw_id)
-        owed_answers.close_call(session, seen.id, claim.claim, "answered" if ours else "late", usage)
-        return raw_id if ours else None
+def _failed(
+    ctx: Context, seen: Look, claim: Claim, model: Model, error: ModelError, verdict: Verdict, place: Place
+) -> Refusal | None:
+    """Book a failed call and what follows from it.
 
-
-def _put(ctx: Context, session: Session, key: DataKey, kind: str, text: str, seen: Look) -> uuid.UUID:
-    """Seal and store one text of this consultation; its document's id."""
-    row = ctx.vault.sealed(key, kind, text, source_id=seen.source_id, consultation_id=seen.consultation_id)
-    ctx.vault.store(session, [row])
-    document_id: uuid.UUID = row["id"]
-    return document_id
-
-
-def _read(
-    ctx: Context,
-    seen: Look,
-    claim: Claim,
-    model: Model,
-    raw_id: uuid.UUID,
-    question: Question | None = None,
-) -> None:
-    """Second commit: what was stored is read, and the owed answer is settled or found malformed."""
-    with ctx.transaction() as session:
-        raw = json.loads(ctx.vault.open(session, raw_id))
-        if question is None:
-            question = question_for(session, ctx.vault, seen, claim, names=ctx.registry.names())
-    schema: Schema = Recommendation if seen.kind == "generation" else ReviewAnswer
-    try:
-        parsed = read_answer(raw["text"], schema)
-    except UnreadableAnswer:
-        asked_to_repair = claim.repair_of is not None
-        with ctx.transaction() as session:
-            owed_answers.release(
-                session,
-                seen.id,
-                claim.claim,
-                reason="malformed",
-                counted=True,
-                repair_of=None if asked_to_repair else raw_id,
-                excuse=claim.tries + 1 >= ctx.settings.max_tries,
-            )
-        return
-    _hold(ctx, lambda: _settle(ctx, seen, claim, model, question, raw_id, raw, parsed))
-
-
-def _settle(
-    ctx: Context,
-    seen: Look,
-    claim: Claim,
-    model: Model,
-    question: Question,
-    raw_id: uuid.UUID,
-    raw: dict[str, object],
-    parsed: Recommendation | ReviewAnswer,
-) -> None:
-    with ctx.transaction() as session:
-        version = model_versions.ensure_version(
-            session,
-            provider=model.provider,
-            name=model.name,
-            returned=str(raw["returned"])[:200] if raw["returned"] else None,
-            parameters_digest=model.parameters_digest,
-            family=model.family,
-            location=model.location,
-            simulated=model.simulated,
-        )
-        answer_id = new_id()
-        if not owed_answers.settle(session, seen.id, claim.claim, answer_id):
-            return  # no longer ours: the row's own answer stands
-        key = ctx.vault.key_of(session, seen.document_id)
-        if isinstance(parsed, Recommendation):
-            document_id = _put(ctx, session, key, "recommendation", parsed.model_dump_json(), seen)
-        else:
-            document_id = _put(ctx, session, key, "critique", parsed.critique, seen)
-        common = {
-            "id": answer_id,
-            "source_id": seen.source_id,
-            "consultation_id": seen.consultation_id,
-            "owed_answer_id": seen.id,
-            "seat": seen.seat,
-            "occupancy": seen.occupancy,
-            "model_version_id": version,
-            "raw_document_id": raw_id,
-            "document_id": document_id,
-            "latency_s": raw["latency_s"],
-        }
-        if isinstance(parsed, Recommendation):
-            codes = _codes(ctx, parsed, question.current)
-            session.execute(insert(Generation).values(**common, decision=parsed.decision, **codes))
-        else:
-            session.execute(
-                insert(Review).values(
-                    **common,
-                    generation_id=seen.about,
-                    grade=parsed.grade,
-                    label=question.label,
-                    position=question.position,
-                    scrubbed=question.scrubbed,
-                )
-            )
-
-
-def _codes(ctx: Context, parsed: Recommendation, current: frozenset[str]) -> dict[str, list[str]]:
-    """The ingredients that are started, less those the patient takes already, and those that are stopped."""
-    starts: set[str] = set()
-    stops: set[str] = set()
-    for medication in parsed.medications:
-        codes = ingredients(medication.name, key=ctx.vault.site_key.digest("unknown drug"))
-        if medication.action == "stop":
-            stops.update(codes)
-        elif medication.action == "start":
-            starts.update(code for code in codes if code not in current)
-    return {"starts": sorted(starts), "stops": sorted(stops)}
-
-
-def _failed(ctx: Context, seen: Look, claim: Claim, model: Model, error: ModelError) -> Refusal | None:
-    """Book a failed call and what follows from it."""
-    verdict = judge(
-        error,
-        tries=claim.tries,
-        limited_s=claim.limited_s,
-        settings=ctx.settings,
-        rng=random.Random(),
-    )
+    An outage of the model is not the answer's fault: while the breaker is open nothing is counted.
+    """
     usage = Usage(
         error.prompt_tokens,
         error.completion_tokens,
@@ -301,6 +189,10 @@ def _failed(ctx: Context, seen: Look, claim: Claim, model: Model, error: ModelEr
     )
     with ctx.transaction() as session:
         owed_answers.close_call(session, seen.id, claim.claim, "failed", usage, error.kind)
+        probe_in_s = outage(ctx, session, model, error, probe=place.probe)
+        away = probe_in_s is not None and isinstance(error, Unavailable)
+        if away:
+            verdict = Verdict(counted=False, wait_s=probe_in_s or 0.0)
         owed_answers.release(
             session,
             seen.id,
@@ -309,10 +201,14 @@ def _failed(ctx: Context, seen: Look, claim: Claim, model: Model, error: ModelEr
             counted=verdict.counted,
             wait_s=verdict.wait_s,
             limited=verdict.limited,
+            away=away,
             excuse=verdict.excuse,
         )
         if verdict.excuse:
             return None
+        if away:
+            consultations.wait(session, seen.consultation_id)
+            return _lost(seen) or Deferred()
         if verdict.wait_s <= ctx.settings.countdown_cap_s:
             return Again(verdict.wait_s)
         consultations.wait(session, seen.consultation_id)
@@ -339,22 +235,14 @@ def _bug(ctx: Context, seen: Look, claim: Claim) -> Refusal | None:
     return Again(wait_s)
 
 
+def _sum(*tokens: int | None) -> int | None:
+    """What a limit on tokens counts; None if nothing is known."""
+    known = [count for count in tokens if count is not None]
+    return sum(known) if known else None
+
+
 def _give_back(ctx: Context, seen: Look, claim: Claim, outcome: str) -> None:
     """End the claim as if it had never been; its call, if it is not booked yet, ended so."""
     with ctx.transaction() as session:
         owed_answers.close_call(session, seen.id, claim.claim, outcome, Usage())
         owed_answers.give_back(session, seen.id, claim.claim)
-
-
-def _hold(ctx: Context, store: Callable[[], T]) -> T:
-    """Keep what was paid for in hand while PostgreSQL is away, for `hold_s` seconds."""
-    give_up_at = time.monotonic() + ctx.settings.hold_s
-    pause_s = 0.1
-    while True:
-        try:
-            return store()
-        except OperationalError:
-            if time.monotonic() + pause_s > give_up_at:
-                raise
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 2, 2.0)

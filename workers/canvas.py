@@ -20,24 +20,30 @@ from shared.flow import Ask, Conclude, Owed
 def canvas(app: Celery, consultation_id: uuid.UUID, step: Ask | Conclude, *, urgent: bool) -> Signature:
     """The canvas for a step: what is still owed, then what follows."""
 
-    def task(name: str, id_: uuid.UUID, queue: str) -> Signature:
-        return app.signature(
-            f"consilium.{name}", args=(MESSAGE_VERSION, str(id_)), immutable=True, queue=queue
-        )
-
-    def ask(name: str, owed: Owed) -> Signature:
-        poisonous = owed.crashes >= CRASHES_BEFORE_QUARANTINE
-        return task(name, owed.id, "quarantine" if poisonous else model_queue(owed.location, urgent=urgent))
-
     tail = chain(
-        task("conclude", consultation_id, "conclude"),
-        task("announce", consultation_id, "conclude"),
+        _task(app, "conclude", consultation_id, "conclude"),
+        _task(app, "announce", consultation_id, "conclude"),
     )
     match step:
         case Ask("generation", owed):
-            body = task("advance", consultation_id, "conclude")
-            return chord([ask("generate", o) for o in owed], body)
+            body = _task(app, "advance", consultation_id, "conclude")
+            return chord([_ask(app, "generate", o, urgent) for o in owed], body)
         case Ask(_, owed):
-            return chord([ask("review", o) for o in owed], tail)
+            return chord([_ask(app, "review", o, urgent) for o in owed], tail)
         case Conclude():
             return tail
+
+
+def generate_alone(app: Celery, owed: Owed, *, urgent: bool) -> Signature:
+    """One seat's answer outside the chord: a substitute's, while the chord is under way."""
+    return _ask(app, "generate", owed, urgent)
+
+
+def _task(app: Celery, name: str, id_: uuid.UUID, queue: str) -> Signature:
+    return app.signature(f"consilium.{name}", args=(MESSAGE_VERSION, str(id_)), immutable=True, queue=queue)
+
+
+def _ask(app: Celery, name: str, owed: Owed, urgent: bool) -> Signature:
+    poisonous = owed.crashes >= CRASHES_BEFORE_QUARANTINE
+    queue = "quarantine" if poisonous else model_queue(owed.location, urgent=urgent)
+    return _task(app, name, owed.id, queue)

@@ -38,10 +38,7 @@ def celery_config(settings: Settings, visibility_s: float) -> dict[str, Any]:
         "task_publish_retry_policy": PUBLISH_RETRY,
         "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
         "task_default_queue": "conclude",
-        "task_routes": {
-            "consilium.resume_stalled": {"queue": "conclude"},
-            "consilium.recompute_*": {"queue": "periodic"},
-        },
+        "task_routes": {"consilium.recompute_*": {"queue": "periodic"}},
         # a prefetched message's visibility clock runs
         "worker_prefetch_multiplier": 1,
         # waiting messages live in a worker's memory
@@ -58,7 +55,7 @@ def celery_config(settings: Settings, visibility_s: float) -> dict[str, Any]:
 
 
 def _schedule(settings: Settings) -> dict[str, dict[str, Any]]:
-    """What beat sends. Each task bears two of itself, so two beats do no harm."""
+    """What beat sends; the sweep sends the rest. Each task bears two of itself, so two beats do no harm."""
     return {
         "resume_stalled": {
             "task": "consilium.resume_stalled",
@@ -70,10 +67,5 @@ def _schedule(settings: Settings) -> dict[str, dict[str, Any]]:
             "task": "consilium.deliver_events",
             "schedule": settings.sweep_every_s,
             "options": {"expires": settings.sweep_every_s * 2},
-        },
-        "recompute_reviewers": {
-            "task": "consilium.recompute_reviewers",
-            "schedule": settings.recompute_every_s,
-            "options": {"expires": settings.recompute_every_s},
         },
     }

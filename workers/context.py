@@ -6,8 +6,9 @@ import threading
 import uuid
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
+import redis
 from sqlalchemy.orm import Session
 
 from db.engine import transaction
@@ -16,6 +17,8 @@ from shared.errors import SettingsError
 from shared.registry import Registry, load_registry
 from shared.sealing import SiteKey
 from shared.settings import Settings, get_settings
+from workers.controls import Cached
+from workers.limits import Limiter, connect
 
 
 @dataclass
@@ -28,6 +31,21 @@ class Context:
     name: str = "unnamed"
     boot_id: uuid.UUID = field(default_factory=uuid.uuid4)
     stopping: threading.Event = field(default_factory=threading.Event)
+
+    @cached_property
+    def controls(self) -> Cached:
+        """What is paused, limited, or away."""
+        return Cached(self.transaction)
+
+    @cached_property
+    def broker(self) -> redis.Redis:
+        """A client of the broker's server for what is no message; it never waits long."""
+        return connect(self.settings.require_broker())
+
+    @cached_property
+    def limiter(self) -> Limiter:
+        """The limits shared by all workers."""
+        return Limiter(self.broker, self.settings)
 
     @property
     def holder(self) -> str:

@@ -1,55 +1,93 @@
-"""The dispatcher and the sweep: one way into the broker, for the first time or again."""
+"""The dispatcher: what waits goes into the broker's bounded window, as far as the caps on spending allow."""
 
 from __future__ import annotations
 
 import logging
 import uuid
+from decimal import Decimal
 
-import redis
 from celery import Celery
 from kombu.exceptions import OperationalError as BrokerAway
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
-from db.queries import consultations, events, owed_answers
-from shared.broker import WIPE_MARKER
+from db.queries import budgets, consultations, dispatching, events
+from db.queries.dispatching import Waiting
 from workers.context import Context
 from workers.flow import go_on
 
 log = logging.getLogger("consilium.dispatch")
 
+Cap = tuple[str, uuid.UUID]
+"""What a cap is on: ("submission" or "source", its id)."""
+
 
 def dispatch(ctx: Context, app: Celery) -> int:
-    """Take waiting consultations into the window's free places; how many."""
-    with ctx.transaction() as session:
-        ids = consultations.dispatch(session, window=ctx.settings.window)
-    return _send(ctx, app, ids)
+    """Take waiting consultations into the window's free places and send them; how many.
 
-
-def sweep(ctx: Context, app: Celery, broker: redis.Redis) -> int:
-    """End what is past its deadline, resume what stalled, dispatch what waits; how many were sent.
-
-    Any number may run at once: rows are picked with SKIP LOCKED.
+    Any number may run at once: they take turns.
     """
-    _expire(ctx)
-    if broker.set(WIPE_MARKER, 1, nx=True):
-        log.warning("the broker's marker was gone: everything in flight goes on from what is stored")
-        with ctx.transaction() as session:
-            consultations.flag_all(session)
     with ctx.transaction() as session:
-        ids = consultations.resume(session, most=ctx.settings.window)
-    if ids:
-        log.info("resumed=%d", len(ids))
-    return _send(ctx, app, ids) + dispatch(ctx, app)
+        ids = take(session, ctx)
+    return send(ctx, app, ids)
 
 
-def _expire(ctx: Context) -> None:
-    with ctx.transaction() as session:
-        for consultation_id in consultations.expired(session):
-            consultations.end(session, consultation_id, "failed", "expired")
-            owed_answers.void_rest(session, consultation_id)
+def take(session: Session, ctx: Context) -> list[uuid.UUID]:
+    """Those whose turn it is, marked as dispatched. What would go over a cap is held instead."""
+    settings = ctx.settings
+    dispatching.lock(session)
+    free = dispatching.free_places(session, window=settings.window)
+    while free:
+        waiting = dispatching.next_waiting(
+            session, most=free, source_window=settings.source_window, ageing_s=settings.ageing_s
+        )
+        within = _within_budget(session, waiting)
+        if len(within) == len(waiting):
+            return dispatching.take(session, [w.id for w in within])
+    return []
 
 
-def _send(ctx: Context, app: Celery, ids: list[uuid.UUID]) -> int:
+def _within_budget(session: Session, waiting: list[Waiting]) -> list[Waiting]:
+    """Those that no cap forbids; where one is reached, all that waits under it is held.
+
+    Expected is what the models' prices say; what is not known cannot be promised to stay under a cap.
+    """
+    committed: dict[Cap, Decimal] = {}
+    full: set[Cap] = set()
+    within = []
+    for each in waiting:
+        both: list[tuple[Cap, Decimal | None]] = [
+            (("submission", each.submission_id), each.budget_usd),
+            (("source", each.source_id), each.daily_budget_usd),
+        ]
+        caps = {key: cap for key, cap in both if cap is not None}
+        for key in caps.keys() - committed.keys():
+            committed[key] = _committed(session, *key)
+        expected = each.expected_usd
+        over = {key for key, cap in caps.items() if expected is None or committed[key] + expected > cap}
+        full |= over
+        if not caps.keys() & full:
+            for key in caps:
+                committed[key] += expected or 0
+            within.append(each)
+    for kind, id_ in sorted(full):
+        log.info("held for the budget of its %s: consultations=%d", kind, _hold(session, kind, id_))
+    return within
+
+
+def _committed(session: Session, kind: str, id_: uuid.UUID) -> Decimal:
+    if kind == "submission":
+        return budgets.spent_and_promised(session, submission_id=id_)
+    return budgets.source_spent_today(session, id_)
+
+
+def _hold(session: Session, kind: str, id_: uuid.UUID) -> int:
+    if kind == "submission":
+        return budgets.hold_for_budget(session, submission_id=id_)
+    return budgets.hold_for_budget(session, source_id=id_)
+
+
+def send(ctx: Context, app: Celery, ids: list[uuid.UUID]) -> int:
     """Send each; the first that cannot be sent ends it and gives the rest back."""
     for sent, consultation_id in enumerate(ids):
         try:
@@ -73,6 +111,6 @@ def announce(ctx: Context, app: Celery, consultation_id: uuid.UUID) -> None:
             events.finish_submissions(session, found.submission_id)
     with ctx.transaction() as session:
         events.deliver(session)
-        waiting = consultations.any_waiting(session)
+        waiting = dispatching.any_waiting(session)
     if waiting:
         dispatch(ctx, app)

@@ -1,5 +1,7 @@
 """A worker process's beginning and end: it registers, frees what its former self held, and stops cleanly.
 
+While it lives it tells so now and then, and a watchdog ends it if it takes nothing from a queue that fills.
+
 At SIGTERM nothing new is claimed; calls in flight are closed after `close_calls_after_s`, their leases given
 back and their cost booked as not known.
 """
@@ -9,14 +11,13 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-import time
 from typing import Any
 
 from celery.signals import (
-    heartbeat_sent,
     setup_logging,
     worker_init,
     worker_process_init,
+    worker_ready,
     worker_shutdown,
     worker_shutting_down,
 )
@@ -26,10 +27,9 @@ from db.engine import engine_for
 from db.queries import consultations, owed_answers, workers
 from workers.clients import calls_in_flight
 from workers.context import get_context
+from workers.watchdog import Watchdog
 
 log = logging.getLogger("consilium.worker")
-SEEN_EVERY_S = 10
-_seen_at = 0.0
 
 
 @setup_logging.connect
@@ -56,7 +56,7 @@ def begin(sender: Any, **_: Any) -> None:
     queues = sorted(sender.app.amqp.queues.consume_from)
     try:
         with ctx.transaction() as session:
-            died = workers.register(session, ctx.name, ctx.boot_id, queues)
+            died = workers.register(session, ctx.name, ctx.boot_id, queues, int(sender.concurrency or 1))
             freed = owed_answers.end_leases_of_former_self(session, name=ctx.name, holder=ctx.holder)
             if died:
                 # it took messages with it that it had fetched and not begun; nobody can tell which, so
@@ -75,19 +75,11 @@ def forget_the_parents_connections(**_: Any) -> None:
     engine_for(get_context().settings.require_database()).dispose(close=False)
 
 
-@heartbeat_sent.connect
-def seen(**_: Any) -> None:
-    """Alive, now and then."""
-    global _seen_at
-    if time.monotonic() - _seen_at < SEEN_EVERY_S:
-        return
-    _seen_at = time.monotonic()
-    ctx = get_context()
-    try:
-        with ctx.transaction() as session:
-            workers.seen(session, ctx.name, ctx.boot_id)
-    except OperationalError:
-        log.warning("postgresql away: heartbeat not stored")
+@worker_ready.connect
+def watch(sender: Any, **_: Any) -> None:
+    """From now on it is watched whether work flows."""
+    queues = sorted(sender.app.amqp.queues.consume_from)
+    Watchdog(get_context(), queues, slots=int(sender.controller.concurrency or 1)).start()
 
 
 @worker_shutting_down.connect

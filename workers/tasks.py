@@ -14,15 +14,14 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-import redis
 from celery import Task
 from celery.exceptions import Ignore, MaxRetriesExceededError, Reject, Retry
 from sqlalchemy.exc import OperationalError
 
-from db.queries import events, workers
-from shared.broker import CHECK_MODEL, MESSAGE_VERSION
+from db.queries import events, heartbeats, workers
+from shared.broker import CHECK_MODEL, HEARTBEAT, MESSAGE_VERSION
 from shared.errors import ConsiliumError
-from workers import answering, checking, concluding, dispatch, flow, recompute
+from workers import answering, checking, concluding, dispatch, flow, recompute, sweep
 from workers.app import app
 from workers.context import Context, get_context
 
@@ -55,21 +54,32 @@ def guarded(run: Run) -> Run:
     return guard
 
 
-def known(version: int) -> bool:
-    """Whether this process knows messages of that version; if not, stored state will bring the work again."""
-    if version != MESSAGE_VERSION:
-        log.warning("message of unknown version=%s acknowledged", version)
-    return version == MESSAGE_VERSION
+def known(task: AnyTask, version: int, about: str | None = None) -> bool:
+    """Whether this process knows messages of that version; if not, it is parked.
+
+    Stored state brings the work again, in the version of whoever sends it then.
+    """
+    if version == MESSAGE_VERSION:
+        return True
+    log.warning("message of unknown version=%s parked", version)
+    with get_context().transaction() as session:
+        workers.park(session, str(task.name), version, about)
+    return False
+
+
+def _queue(task: AnyTask) -> str:
+    return str((task.request.delivery_info or {}).get("routing_key"))
 
 
 def _answer(task: AnyTask, version: int, owed_id: str) -> None:
-    if not known(version):
+    if not known(task, version, owed_id):
         return
-    in_quarantine = (task.request.delivery_info or {}).get("routing_key") == "quarantine"
-    match answering.answer(get_context(), uuid.UUID(owed_id), quarantine=in_quarantine):
+    match answering.answer(get_context(), uuid.UUID(owed_id), quarantine=_queue(task) == "quarantine"):
         case answering.Again(wait_s):
             countdown = min(wait_s, get_context().settings.countdown_cap_s) + random.uniform(0.02, 0.25)
             raise task.retry(countdown=countdown, max_retries=None)
+        case answering.Lost(consultation_id):
+            flow.replace_now(get_context(), app, consultation_id)
         case answering.Quarantine():
             raise task.retry(countdown=0, max_retries=None, queue="quarantine")
         case answering.Stopping():
@@ -96,7 +106,7 @@ def review(self: AnyTask, version: int, owed_id: str) -> None:
 @guarded
 def advance(self: AnyTask, version: int, consultation_id: str) -> None:
     """Every seat has answered or is excused: on to the reviews."""
-    if known(version):
+    if known(self, version, consultation_id):
         flow.go_on(get_context(), app, uuid.UUID(consultation_id))
 
 
@@ -104,7 +114,7 @@ def advance(self: AnyTask, version: int, consultation_id: str) -> None:
 @guarded
 def conclude(self: AnyTask, version: int, consultation_id: str) -> None:
     """The consensus, in one transaction."""
-    if known(version):
+    if known(self, version, consultation_id):
         concluding.conclude(get_context(), uuid.UUID(consultation_id))
 
 
@@ -112,7 +122,7 @@ def conclude(self: AnyTask, version: int, consultation_id: str) -> None:
 @guarded
 def announce(self: AnyTask, version: int, consultation_id: str) -> None:
     """The events of its end, from the outbox."""
-    if known(version):
+    if known(self, version, consultation_id):
         dispatch.announce(get_context(), app, uuid.UUID(consultation_id))
 
 
@@ -127,7 +137,16 @@ def dispatch_waiting(self: AnyTask) -> None:
 @guarded
 def resume_stalled(self: AnyTask) -> None:
     """The sweep: anything that stopped moving goes on from what is stored."""
-    dispatch.sweep(get_context(), app, _broker())
+    sweep.sweep(get_context(), app, get_context().broker)
+
+
+@app.task(bind=True, name=HEARTBEAT)
+@guarded
+def heartbeat(self: AnyTask, version: int, sent_ms: int) -> None:
+    """Work flows through this queue."""
+    if known(self, version):
+        with get_context().transaction() as session:
+            heartbeats.received(session, _queue(self), sent_ms=sent_ms, worker=get_context().name)
 
 
 @app.task(bind=True, name="consilium.deliver_events")
@@ -151,7 +170,7 @@ def recompute_reviewers(self: AnyTask) -> None:
 @guarded
 def check_model(self: AnyTask, version: int, check_id: str, model: str) -> None:
     """Whether a model answers, told to whoever asked."""
-    if known(version):
+    if known(self, version):
         checking.check_model(get_context(), check_id, model)
 
 
@@ -164,9 +183,3 @@ def _once_a_period(job: str, every_s: float, run: Callable[[Context], str]) -> N
     result = run(ctx)
     with ctx.transaction() as session:
         workers.end_period(session, job, period, result)
-
-
-def _broker() -> redis.Redis:
-    return redis.Redis.from_url(
-        get_context().settings.require_broker(), socket_timeout=5, socket_connect_timeout=2
-    )

@@ -1,9 +1,10 @@
-"""Consultations: their state for the flow, and the dispatcher's and the sweeper's picks."""
+"""Consultations: their state for the flow, their end, and what the sweep picks."""
 
 from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -12,23 +13,29 @@ from shared.flow import Owed
 
 # Taken before anything is decided, so that of two copies of `advance` or `conclude` one waits for the other.
 LOCK = text("""
-    SELECT id, source_id, submission_id, n, seed, priority, kind, purpose, state, stage, record_id,
-           document_id, reviewers_snapshot_id
-    FROM consultations WHERE id = :id
-    FOR UPDATE
+    SELECT c.id, c.source_id, c.submission_id, c.n, c.seed, c.priority, c.kind, c.purpose, c.strategy,
+           c.allowed, c.state, c.stage, c.record_id, c.document_id, c.reviewers_snapshot_id,
+           s.name AS source, s.policy
+    FROM consultations c JOIN sources s ON s.id = c.source_id
+    WHERE c.id = :id
+    FOR UPDATE OF c
 """)
 
 # All that is owed, as the flow sees it.
 OWED = text("""
-    SELECT o.id, o.kind, o.seat, o.state, m.location, o.answer_id,
+    SELECT o.id, o.kind, o.seat, o.occupancy, o.about, o.state, m.location, m.name AS model, o.answer_id,
+           o.reason, coalesce(o.claimed_until > now(), false) AS busy,
+           extract(epoch FROM now() - o.away_since)::float AS away_s,
            o.crashes + (o.claimed_until IS NOT NULL AND o.claimed_until <= now())::int AS crashes,
            (o.not_before IS NULL OR o.not_before <= now() + make_interval(secs => :within_s)) AS ready
     FROM owed_answers o JOIN model_versions m ON m.id = o.model_version_id
     WHERE o.consultation_id = :id
-    ORDER BY o.kind, o.seat, o.id
+    ORDER BY o.kind, o.seat, o.occupancy, o.id
 """)
 
-STAGE = text("UPDATE consultations SET stage = :stage WHERE id = :id AND state = 'open'")
+STAGE = text("""
+    UPDATE consultations SET stage = :stage, held = :held, sent_at = now() WHERE id = :id AND state = 'open'
+""")
 
 # What waits in the database is looked at again when the first of it is due.
 WAIT = text("""
@@ -39,7 +46,14 @@ WAIT = text("""
     WHERE c.id = :id AND c.state = 'open' AND w.due IS NOT NULL
 """)
 
-# The end, once: a state that is not open is never left again.
+# It waits for something outside, and is looked at again after a while.
+HOLD = text("""
+    UPDATE consultations
+    SET held = :held, flagged = true, next_resume_at = now() + make_interval(secs => :again_s)
+    WHERE id = :id AND state = 'open'
+""")
+
+# The end, once; only a person puts a failed one back (see dead_letters).
 END = text("""
     UPDATE consultations
     SET state = :state, reason = :reason, stage = 'ended', held = NULL, flagged = false, ended_at = now()
@@ -47,52 +61,39 @@ END = text("""
 """)
 
 EVENT = text("""
-    INSERT INTO outbox_events (source_id, submission_id, consultation_id, type)
-    SELECT source_id, submission_id, id, 'consultation.' || :state FROM consultations WHERE id = :id
+    INSERT INTO outbox_events (source_id, submission_id, consultation_id, type, times)
+    SELECT source_id, submission_id, id, 'consultation.' || :state, requeues FROM consultations WHERE id = :id
     ON CONFLICT DO NOTHING
 """)
 
-# First dispatch: urgent before routine before background, oldest first, into the window's free places.
-# The lock makes the count of places exact with any number of dispatchers; it is held for one statement.
-DISPATCH_LOCK = text("SELECT pg_advisory_xact_lock(7302002)")
-DISPATCH = text("""
-    WITH places AS (
-        SELECT greatest(:window - count(*), 0) AS free
-        FROM consultations WHERE state = 'open' AND dispatched_at IS NOT NULL
-    ), picked AS (
-        SELECT c.id, c.source_id
-        FROM consultations c JOIN submissions s ON s.id = c.submission_id AND s.source_id = c.source_id
-        WHERE c.state = 'open' AND c.dispatched_at IS NULL AND s.state = 'open'
-        ORDER BY c.priority, c.accepted_at
-        LIMIT (SELECT free FROM places)
-        FOR UPDATE OF c SKIP LOCKED
-    )
-    UPDATE consultations c
-    SET dispatched_at = now(), progressed_at = now(), stage = 'generating', flagged = false,
-        next_resume_at = now() + make_interval(secs => c.stall_s)
-    FROM picked p WHERE c.id = p.id AND c.source_id = p.source_id
-    RETURNING c.id
-""")
-
-# Resume: dispatched, due, without progress for its stall time (or flagged), and nobody works on it. Each
-# resume waits longer than the one before (up to 8 times), with a jitter of a quarter.
+# Resume: dispatched, due, flagged or without progress for its stall time; and nobody works on it, nothing of
+# it was put off lately, and whatever it had sent has left its queues (a heartbeat sent later came through).
+# Each resume waits longer than the one before (up to 8 times), with a jitter of a quarter.
 RESUME = text("""
     WITH picked AS (
-        SELECT id, source_id FROM consultations c
+        SELECT id, source_id, NOT flagged AS counted FROM consultations c
         WHERE state = 'open' AND dispatched_at IS NOT NULL AND next_resume_at <= now()
-          AND (flagged OR progressed_at < now() - make_interval(secs => stall_s))
           AND NOT EXISTS (SELECT FROM owed_answers o
                           WHERE o.consultation_id = c.id AND o.state = 'owed' AND o.claimed_until > now())
+          AND (flagged OR progressed_at < now() - make_interval(secs => stall_s)
+               AND NOT EXISTS (
+                   SELECT FROM owed_answers o
+                   JOIN model_versions m ON m.id = o.model_version_id
+                   LEFT JOIN heartbeats h
+                     ON h.queue = m.location || CASE c.priority WHEN 0 THEN '.urgent' ELSE '' END
+                   WHERE o.consultation_id = c.id AND o.state = 'owed'
+                     AND (o.not_before > now() - make_interval(secs => c.stall_s)
+                          OR h.queue IS NOT NULL AND coalesce(h.proven_at <= c.sent_at, true))))
         ORDER BY next_resume_at
         LIMIT :most
         FOR UPDATE SKIP LOCKED
     )
     UPDATE consultations c
-    SET resumes = resumes + 1, flagged = false,
+    SET resumes = resumes + 1, fruitless = fruitless + p.counted::int, flagged = false,
         next_resume_at = now() + make_interval(
             secs => stall_s * least(power(2, resumes), 8) * (0.75 + random() / 2))
     FROM picked p WHERE c.id = p.id AND c.source_id = p.source_id
-    RETURNING c.id
+    RETURNING c.id, c.fruitless
 """)
 
 # The broker could not be reached: these were not sent after all.
@@ -112,10 +113,6 @@ EXPIRED = text("""
     ORDER BY deadline_at LIMIT 100 FOR UPDATE SKIP LOCKED
 """)
 
-WAITING = text("""
-    SELECT EXISTS (SELECT FROM consultations WHERE state = 'open' AND dispatched_at IS NULL)
-""")
-
 
 @dataclass(frozen=True)
 class Locked:
@@ -129,11 +126,15 @@ class Locked:
     priority: int
     kind: str
     purpose: str
+    strategy: str
+    allowed: list[str]
     state: str
     stage: str
     record_id: uuid.UUID
     document_id: uuid.UUID
     reviewers_snapshot_id: uuid.UUID
+    source: str
+    policy: dict[str, Any]
 
 
 def lock(session: Session, consultation_id: uuid.UUID) -> Locked | None:
@@ -148,9 +149,14 @@ def owed(session: Session, consultation_id: uuid.UUID, *, within_s: float) -> li
     return [Owed(**row._mapping) for row in rows]
 
 
-def set_stage(session: Session, consultation_id: uuid.UUID, stage: str) -> None:
-    """Store how far it is."""
-    session.execute(STAGE, {"id": consultation_id, "stage": stage})
+def set_stage(session: Session, consultation_id: uuid.UUID, stage: str, *, held: str | None = None) -> None:
+    """Store how far it is, and what holds it; its canvas is about to be sent."""
+    session.execute(STAGE, {"id": consultation_id, "stage": stage, "held": held})
+
+
+def hold(session: Session, consultation_id: uuid.UUID, held: str, *, again_s: float) -> None:
+    """It is held for this reason, and looked at again after so many seconds."""
+    session.execute(HOLD, {"id": consultation_id, "held": held, "again_s": again_s})
 
 
 def wait(session: Session, consultation_id: uuid.UUID) -> None:
@@ -164,15 +170,9 @@ def end(session: Session, consultation_id: uuid.UUID, state: str, reason: str | 
     session.execute(EVENT, {"id": consultation_id, "state": state})
 
 
-def dispatch(session: Session, *, window: int) -> list[uuid.UUID]:
-    """Take waiting consultations into the window's free places."""
-    session.execute(DISPATCH_LOCK)
-    return list(session.execute(DISPATCH, {"window": window}).scalars())
-
-
-def resume(session: Session, *, most: int) -> list[uuid.UUID]:
-    """Take at most `most` stalled consultations."""
-    return list(session.execute(RESUME, {"most": most}).scalars())
+def resume(session: Session, *, most: int) -> dict[uuid.UUID, int]:
+    """Take at most `most` stalled consultations; with how many resumes in a row have been fruitless."""
+    return {row.id: row.fruitless for row in session.execute(RESUME, {"most": most})}
 
 
 def unsend(session: Session, ids: list[uuid.UUID]) -> None:
@@ -188,9 +188,3 @@ def flag_all(session: Session) -> None:
 def expired(session: Session) -> list[uuid.UUID]:
     """Open consultations past their deadline, locked."""
     return list(session.execute(EXPIRED).scalars())
-
-
-def any_waiting(session: Session) -> bool:
-    """Whether a consultation waits for its first dispatch."""
-    found: bool = session.execute(WAITING).scalar_one()
-    return found

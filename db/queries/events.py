@@ -17,10 +17,10 @@ FINISH = text("""
         WHERE s.state = 'open' AND (CAST(:id AS uuid) IS NULL OR s.id = :id)
           AND NOT EXISTS (SELECT FROM consultations c
                           WHERE c.submission_id = s.id AND c.source_id = s.source_id AND c.state = 'open')
-        RETURNING s.id, s.source_id
+        RETURNING s.id, s.source_id, s.reopened
     )
-    INSERT INTO outbox_events (source_id, submission_id, type)
-    SELECT source_id, id, 'submission.finished' FROM finished
+    INSERT INTO outbox_events (source_id, submission_id, type, times)
+    SELECT source_id, id, 'submission.finished', reopened FROM finished
     ON CONFLICT DO NOTHING
 """)
 

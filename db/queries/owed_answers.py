@@ -24,8 +24,9 @@ LOOK = text("""
     SELECT o.id, o.source_id, o.consultation_id, o.kind, o.seat, o.occupancy, o.about, o.state, o.prompt_id,
            o.crashes + (o.claimed_until IS NOT NULL AND o.claimed_until <= now())::int AS crashes,
            greatest(extract(epoch FROM greatest(o.claimed_until, o.not_before) - now()), 0)::float AS busy_s,
-           c.document_id, c.seed, c.n, c.kind AS task_kind,
-           m.name AS model, m.id AS model_version_id, s.policy
+           o.claims, o.raw_id IS NOT NULL AS stored,
+           c.document_id, c.seed, c.n, c.kind AS task_kind, c.priority,
+           m.name AS model, m.id AS model_version_id, s.policy, s.name AS source
     FROM owed_answers o
     JOIN consultations c ON c.id = o.consultation_id AND c.source_id = o.source_id
     JOIN model_versions m ON m.id = o.model_version_id
@@ -59,11 +60,18 @@ CLAIM = text("""
 """)
 
 # The call's outcome, tokens and cost, once: only a call that was given up for lost may end otherwise yet.
+# What is known of its cost is spent by its consultation.
 CLOSE_CALL = text("""
-    UPDATE model_calls
-    SET outcome = :outcome, ended_at = now(), error_kind = :error_kind, status = :status,
-        prompt_tokens = :prompt_tokens, completion_tokens = :completion_tokens, cost_usd = :cost_usd
-    WHERE owed_answer_id = :id AND claim = :claim AND (outcome IS NULL OR outcome = 'lost')
+    WITH closed AS (
+        UPDATE model_calls
+        SET outcome = :outcome, ended_at = now(), error_kind = :error_kind, status = :status,
+            prompt_tokens = :prompt_tokens, completion_tokens = :completion_tokens, cost_usd = :cost_usd
+        WHERE owed_answer_id = :id AND claim = :claim AND (outcome IS NULL OR outcome = 'lost')
+        RETURNING owed_answer_id, source_id, cost_usd
+    )
+    UPDATE consultations c SET spent_usd = c.spent_usd + closed.cost_usd
+    FROM closed JOIN owed_answers o ON o.id = closed.owed_answer_id AND o.source_id = closed.source_id
+    WHERE c.id = o.consultation_id AND c.source_id = o.source_id AND closed.cost_usd > 0
 """)
 
 # A paid answer that could not be read: what follows it is a repair, not a double payment. The claim that read
@@ -91,20 +99,45 @@ SETTLE = text("""
 
 # Progress is a stored answer. Not indexed, so this is a HOT update.
 PROGRESS = text("""
-    UPDATE consultations c SET progressed_at = now(), held = NULL
+    UPDATE consultations c SET progressed_at = now(), held = NULL, fruitless = 0
     FROM owed_answers o
     WHERE o.id = :id AND c.id = o.consultation_id AND c.source_id = o.source_id
 """)
 
-# The claim ends without an answer: counted or not, now or later, with a repair to ask for, or for good.
+# The claim ends without an answer: counted or not, now or later, with a repair to ask for, or for good. A row
+# excused for what could not be read keeps that answer, for a better reader.
 RELEASE = text("""
     UPDATE owed_answers
     SET claimed_until = NULL, raw_id = NULL, tries = tries + :counted, reason = :reason,
         repair_of = :repair_of,
         not_before = now() + make_interval(secs => :wait_s),
         limited_since = CASE WHEN :limited THEN coalesce(limited_since, now()) END,
+        away_since = CASE WHEN :away THEN coalesce(away_since, now()) END,
         state = CASE WHEN :excuse THEN 'excused' ELSE state END
     WHERE id = :id AND state = 'owed' AND claims = :claim
+""")
+
+# Not claimed at all: there is no place at its model, or the model is away, or somebody paused it.
+PUT_OFF = text("""
+    UPDATE owed_answers
+    SET not_before = now() + make_interval(secs => :wait_s), reason = :reason,
+        away_since = CASE WHEN :away THEN coalesce(away_since, now()) END
+    WHERE id = :id AND state = 'owed' AND (claimed_until IS NULL OR claimed_until <= now())
+""")
+
+# A model is back: what waited for it in flight goes on now.
+WAKE = text("""
+    WITH woken AS (
+        UPDATE owed_answers o SET not_before = now()
+        FROM consultations c, model_versions m
+        WHERE c.id = o.consultation_id AND c.source_id = o.source_id
+          AND c.state = 'open' AND c.dispatched_at IS NOT NULL
+          AND m.id = o.model_version_id AND m.name = :model
+          AND o.state = 'owed' AND o.away_since IS NOT NULL AND o.not_before > now()
+        RETURNING o.consultation_id, o.source_id
+    )
+    UPDATE consultations SET flagged = true, next_resume_at = now()
+    WHERE state = 'open' AND (id, source_id) IN (SELECT consultation_id, source_id FROM woken)
 """)
 
 # Our own parser failed on a stored answer: keep it, wait, and say what holds the consultation.
@@ -153,6 +186,12 @@ END_LEASES_OF_FORMER_SELF = text("""
     SELECT count(*) FROM ended
 """)
 
+# Its model stays away, nobody takes its place, and the others are enough.
+EXCUSE_AWAY = text("""
+    UPDATE owed_answers SET state = 'excused', reason = 'away'
+    WHERE id = :id AND state = 'owed' AND (claimed_until IS NULL OR claimed_until <= now())
+""")
+
 # The reviews that a consultation owes, once it is known who answered. Twice is once.
 OWE_REVIEW = text("""
     INSERT INTO owed_answers
@@ -188,13 +227,17 @@ class Look:
     prompt_id: str
     crashes: int
     busy_s: float
+    claims: int
+    stored: bool  # a raw answer waits to be read: nobody is called
     document_id: uuid.UUID
     seed: int
     n: int
     task_kind: str
+    priority: int
     model: str
     model_version_id: uuid.UUID
     policy: dict[str, Any]
+    source: str
 
 
 @dataclass(frozen=True)
@@ -283,10 +326,11 @@ def release(
     counted: bool,
     wait_s: float = 0,
     limited: bool = False,
+    away: bool = False,
     excuse: bool = False,
     repair_of: uuid.UUID | None = None,
 ) -> None:
-    """End the claim without an answer."""
+    """End the claim without an answer; `away`: its model is, by the circuit breaker."""
     if reason == "malformed":
         session.execute(MARK_MALFORMED, {"id": owed_id, "claim": claim_number})
     session.execute(
@@ -298,10 +342,21 @@ def release(
             "counted": int(counted),
             "wait_s": wait_s,
             "limited": limited,
+            "away": away,
             "excuse": excuse,
             "repair_of": repair_of,
         },
     )
+
+
+def put_off(session: Session, owed_id: uuid.UUID, *, reason: str, wait_s: float, away: bool = False) -> None:
+    """Have it wait in the database, unclaimed; nothing is counted."""
+    session.execute(PUT_OFF, {"id": owed_id, "reason": reason, "wait_s": wait_s, "away": away})
+
+
+def wake(session: Session, model: str) -> None:
+    """What waits for this model to come back is due now."""
+    session.execute(WAKE, {"model": model})
 
 
 def hold_unread(session: Session, owed_id: uuid.UUID, claim_number: int, *, wait_s: float) -> bool:
@@ -319,6 +374,11 @@ def give_back(session: Session, owed_id: uuid.UUID, claim_number: int) -> None:
 def excuse(session: Session, owed_id: uuid.UUID, reason: str) -> None:
     """Excuse a row that nobody holds."""
     session.execute(EXCUSE, {"id": owed_id, "reason": reason})
+
+
+def excuse_away(session: Session, owed_id: uuid.UUID) -> bool:
+    """Excuse a row whose model stays away; False if somebody works on it, or it came."""
+    return _changed(session.execute(EXCUSE_AWAY, {"id": owed_id})) > 0
 
 
 def end_leases_of_former_self(session: Session, *, name: str, holder: str) -> int:

@@ -12,13 +12,20 @@ from sqlalchemy.orm import Session
 # Whether an earlier process of that name never said that it stopped.
 DIED = text("SELECT EXISTS (SELECT FROM workers WHERE name = :name AND stopped_at IS NULL)")
 REGISTER = text("""
-    INSERT INTO workers (name, boot_id, pid, queues) VALUES (:name, :boot_id, :pid, :queues)
+    INSERT INTO workers (name, boot_id, pid, queues, slots) VALUES (:name, :boot_id, :pid, :queues, :slots)
     ON CONFLICT (name) DO UPDATE
-    SET boot_id = :boot_id, pid = :pid, queues = :queues, started_at = now(), seen_at = now(),
-        stopped_at = NULL
+    SET boot_id = :boot_id, pid = :pid, queues = :queues, slots = :slots, started_at = now(), seen_at = now(),
+        consumed_at = now(), stopped_at = NULL
 """)
-SEEN = text("UPDATE workers SET seen_at = now() WHERE name = :name AND boot_id = :boot_id")
+SEEN = text("""
+    UPDATE workers SET seen_at = now(), consumed_at = now() - make_interval(secs => :idle_s)
+    WHERE name = :name AND boot_id = :boot_id
+""")
 STOPPED = text("UPDATE workers SET stopped_at = now() WHERE name = :name AND boot_id = :boot_id")
+
+PARK = text(
+    "INSERT INTO parked_messages (task, version, about) VALUES (:task, :version, CAST(:about AS uuid))"
+)
 
 # The first to insert the period's row runs the job; a second beat's message finds it there.
 BEGIN_PERIOD = text("""
@@ -26,21 +33,26 @@ BEGIN_PERIOD = text("""
     VALUES (:job, floor(extract(epoch FROM now()) / :every_s))
     ON CONFLICT DO NOTHING RETURNING period
 """)
+BEGUN = text("""
+    SELECT EXISTS (SELECT FROM periodic_runs
+                   WHERE job = :job AND period = floor(extract(epoch FROM now()) / :every_s))
+""")
 END_PERIOD = text("""
     UPDATE periodic_runs SET finished_at = now(), result = :result WHERE job = :job AND period = :period
 """)
 
 
-def register(session: Session, name: str, boot_id: uuid.UUID, queues: Sequence[str]) -> bool:
-    """A worker process has started; whether its former self died without a word."""
+def register(session: Session, name: str, boot_id: uuid.UUID, queues: Sequence[str], slots: int) -> bool:
+    """A worker process of so many slots has started; whether its former self died without a word."""
     died: bool = session.execute(DIED, {"name": name}).scalar_one()
-    session.execute(REGISTER, {"name": name, "boot_id": boot_id, "pid": os.getpid(), "queues": list(queues)})
+    values = {"name": name, "boot_id": boot_id, "pid": os.getpid(), "queues": list(queues), "slots": slots}
+    session.execute(REGISTER, values)
     return died
 
 
-def seen(session: Session, name: str, boot_id: uuid.UUID) -> None:
-    """It is alive."""
-    session.execute(SEEN, {"name": name, "boot_id": boot_id})
+def seen(session: Session, name: str, boot_id: uuid.UUID, *, idle_s: float) -> None:
+    """It is alive, and took its last message so many seconds ago."""
+    session.execute(SEEN, {"name": name, "boot_id": boot_id, "idle_s": idle_s})
 
 
 def stopped(session: Session, name: str, boot_id: uuid.UUID) -> None:
@@ -48,10 +60,20 @@ def stopped(session: Session, name: str, boot_id: uuid.UUID) -> None:
     session.execute(STOPPED, {"name": name, "boot_id": boot_id})
 
 
+def is_due(session: Session, job: str, every_s: float) -> bool:
+    """Whether nobody has begun the current period of `every_s` seconds yet."""
+    return not session.execute(BEGUN, {"job": job, "every_s": every_s}).scalar_one()
+
+
 def begin_period(session: Session, job: str, every_s: float) -> int | None:
     """The current period of `every_s` seconds if this caller is the first to begin it, else None."""
     period: int | None = session.execute(BEGIN_PERIOD, {"job": job, "every_s": every_s}).scalar_one_or_none()
     return period
+
+
+def park(session: Session, task: str, version: int, about: str | None) -> None:
+    """Keep a message of a version that this process does not know."""
+    session.execute(PARK, {"task": task, "version": version, "about": about})
 
 
 def end_period(session: Session, job: str, period: int, result: str) -> None:

@@ -88,13 +88,14 @@ class PeriodicRun(Base):
 
 
 class Heartbeat(Base):
-    """The last message that went through a queue just to prove that work flows."""
+    """Messages that go through a queue just to prove that work flows."""
 
     __tablename__ = "heartbeats"
 
     queue: Mapped[str] = mapped_column(String(60), primary_key=True)
     sent_at: Mapped[Now]
-    received_at: Mapped[Moment | None]
+    received_at: Mapped[Now]  # until the first has come: when the first was sent
+    proven_at: Mapped[Moment | None]  # whatever was sent before this has left the queue
     worker: Mapped[str | None] = mapped_column(String(200))
 
 

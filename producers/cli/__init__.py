@@ -7,15 +7,19 @@ import sys
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from producers.cli import models, sources
+from producers.cli import failed, models, sources
+from producers.cli.budget import budget
 from producers.cli.common import err
 from producers.cli.consensus import consensus
 from producers.cli.demo import demo
+from producers.cli.pause import pause, resume
+from producers.cli.reparse import reparse
 from producers.cli.results import results
 from producers.cli.show import show
 from producers.cli.status import status
 from producers.cli.submit import submit
 from producers.cli.up import up
+from producers.cli.workers import workers
 from shared.errors import ConsiliumError
 
 app = typer.Typer(
@@ -26,10 +30,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback with locals would show clinical text
     rich_markup_mode="rich" if sys.stdout.isatty() and sys.stderr.isatty() else None,  # plain when piped
 )
-for command in (up, submit, status, results, show, consensus, demo):
+for command in (
+    *(up, submit, status, results, show, consensus, demo),
+    *(pause, resume, budget, reparse, workers),
+):
     app.command(command.__name__)(command)
 app.add_typer(sources.app, name="sources")
 app.add_typer(models.app, name="models")
+app.add_typer(failed.app, name="failed")
 
 
 def main() -> None:

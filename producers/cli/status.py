@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from db.queries import reports
+from db.queries import budgets, reports
 from producers.cli.common import Format, NotFound, database, emit, out, table
 
 COUNTS = ("completed", "needs_review", "failed", "cancelled", "open")
@@ -26,10 +26,11 @@ def status(
         stages = reports.stages(session, submission)
         failures = reports.failures(session, submission)
         calls = reports.call_counts(session, submission)
+        caps = budgets.of_submissions(session, submission)
     if submission is not None and not found:
         raise NotFound(f"no submission {submission}: see `consilium status`")
     if format_ is Format.json:
-        shown = {"submissions": found, "open": stages, "ended": failures, "calls": calls}
+        shown = {"submissions": found, "open": stages, "ended": failures, "calls": calls, "budgets": caps}
         print(json.dumps(shown, default=str, indent=2))
         return
     rows = [
@@ -63,3 +64,10 @@ def status(
         f" ({calls['unpriced']} calls not priced)",
         highlight=False,
     )
+    if submission is not None and caps[0]["budget_usd"] is not None:
+        [cap] = caps
+        out.print(
+            f"budget {cap['budget_usd']:.4f} USD · spent {cap['spent_usd']:.4f} · "
+            f"expected for the rest {cap['expected_usd']:.4f} · held for it {cap['held']}",
+            highlight=False,
+        )

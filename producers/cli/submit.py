@@ -21,6 +21,7 @@ from sqlalchemy.exc import IntegrityError
 
 from db.queries import reports
 from db.queries.events import CHANNEL
+from producers.cli.acts import amount
 from producers.cli.common import (
     EXIT_SET_ASIDE,
     Away,
@@ -64,6 +65,9 @@ def submit(
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**63 - 1, help="Seed of the draws; default: random.")
     ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="All that the batch may cost, in USD; see `consilium budget`.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="One bad record rejects the batch.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until all have ended.")] = False,
     format_: Annotated[Format, typer.Option("--format")] = Format.table,
@@ -93,6 +97,7 @@ def submit(
         seed=secrets.randbits(62) if seed is None else seed,
         idempotency_key=idempotency_key,
         strict=strict,
+        budget_usd=None if budget is None else amount(budget, "--budget"),
     )
     with ExitStack() as stack:
         inputs = [_open(stack, name) for name in files]

@@ -22,7 +22,7 @@ from shared.registry import Registry
 from tests import accepted
 from tests.accepted import ask, calls, one_owed, recommendation, row
 from tests.workers.chat_server import Server, chat_servers, completion
-from workers import answering
+from workers import answering, storing
 from workers.answering import Again, Deferred, Stopping
 from workers.clients import CallsInFlight, openai
 from workers.context import Context
@@ -122,7 +122,7 @@ def test_a_stored_raw_answer_is_read_without_a_call(world: World, monkeypatch: p
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(answering, "_read", dies)
+        patched.setattr(answering, "read_stored", dies)
         with pytest.raises(KeyboardInterrupt):
             world.answer()
     assert world.row["raw_id"] is not None
@@ -231,7 +231,7 @@ def test_a_bug_in_our_parser_costs_time_never_money(
         raise RuntimeError(raw)
 
     with monkeypatch.context() as patched, caplog.at_level(logging.DEBUG):
-        patched.setattr(answering, "read_answer", broken)
+        patched.setattr(storing, "read_answer", broken)
         assert world.answer() == Deferred()
     assert "amoxicillin" not in caplog.text
     assert "RuntimeError" in caplog.text

@@ -14,7 +14,8 @@ def upgrade() -> None:
         "heartbeats",
         sa.Column("queue", sa.String(length=60), nullable=False),
         sa.Column("sent_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.Column("received_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("proven_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("worker", sa.String(length=200), nullable=True),
         sa.PrimaryKeyConstraint("queue", name="pk_heartbeats"),
     )

@@ -1,0 +1,32 @@
+"""Calls to models that are open now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+# Those whose claim is alive; the partial index holds open calls only.
+OPEN = text("""
+    SELECT m.name AS model, c.owed_answer_id || ':' || c.claim AS id,
+           extract(epoch FROM o.claimed_until - now())::float AS lease_left_s
+    FROM model_calls c
+    JOIN owed_answers o ON o.id = c.owed_answer_id AND o.source_id = c.source_id AND o.claims = c.claim
+    JOIN model_versions m ON m.id = c.model_version_id
+    WHERE c.outcome IS NULL AND o.claimed_until > now()
+""")
+
+
+@dataclass(frozen=True)
+class OpenCall:
+    """One call in flight; `id` is its X-Request-ID."""
+
+    model: str
+    id: str
+    lease_left_s: float
+
+
+def open_calls(session: Session) -> list[OpenCall]:
+    """All calls in flight, on all machines."""
+    return [OpenCall(**row._mapping) for row in session.execute(OPEN)]

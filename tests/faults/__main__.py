@@ -1,0 +1,135 @@
+"""`python -m tests.faults`: the scenarios one after another, then the table; exit code 1 if one failed.
+
+Each row: consultations, faults injected, lost, double, early, overlap, extra calls (and the allowed), and
+the recovery time: for each consultation in flight when a fault was over, the seconds from there to its next
+stored answer (or its end); median and worst.
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tests.faults.bench import Bench, Failed, Tally
+from tests.faults.registry import Scenario, scenarios
+
+SWITCHES = ("claim", "sweeper", "late-ack")
+COLUMNS = "{:<14} {:<34} {:>6} {:>6} {:>4} {:>6} {:>5} {:>7} {:>11} {:>7} {:>7}  {}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one scenario came to; `problem` is empty where it passed."""
+
+    scenario: Scenario
+    tally: Tally
+    seconds: float
+    problem: str
+
+
+def play(bench: Bench, each: Scenario, size: int | None = None) -> Row:
+    """Run one scenario on a running set."""
+    began = time.monotonic()
+    problem = ""
+    try:
+        bench.begin(limit_s=each.limit_s, what=each.key)
+        each.run(bench, size or each.size)
+        found = bench.planted()
+        bench.expect("the planted word nowhere outside PostgreSQL", not found, found)
+    except Failed as failed:
+        problem = str(failed)
+    except Exception as error:  # noqa: BLE001 - told, and the others go on
+        problem = f"{type(error).__name__}: {error}"
+        traceback.print_exc()
+    return Row(each, bench.tally, time.monotonic() - began, problem)
+
+
+def _play_all(wanted: Sequence[Scenario], options: argparse.Namespace, seed: int) -> list[Row]:
+    """Scenarios of one kind share a set; after one that failed the next gets a new one."""
+    rows: list[Row] = []
+    kinds = {each.kind.name: each.kind for each in wanted}
+    for kind in kinds.values():
+        todo = [each for each in wanted if each.kind is kind]
+        while todo:
+            began = time.monotonic()
+            with Bench(kind, seed=seed, without=options.without, keep=options.keep) as bench:
+                print(f"set `{kind.name}` runs after {time.monotonic() - began:.0f} s", flush=True)
+                while todo:
+                    each = todo.pop(0)
+                    print(f"  {each.key}: {each.name} …", flush=True)
+                    rows.append(row := play(bench, each, options.size))
+                    said = f"FAILED: {row.problem}" if row.problem else "passed"
+                    print(f"  {each.key}: {said} ({row.seconds:.0f} s)", flush=True)
+                    if row.problem:
+                        break
+    return sorted(rows, key=lambda row: (row.scenario.number, row.scenario.variant))
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The table, with what failed below it and the sum in its last line."""
+    head = ("scenario", "", "consul", "faults", "lost", "double", "early", "overlap", "extra")
+    lines = [COLUMNS.format(*head, "median", "worst", "").rstrip()]
+    for row in rows:
+        t = row.tally
+        times = sorted(t.recovery_s)
+        shown = (f"{statistics.median(times):.1f} s", f"{times[-1]:.1f} s") if times else ("–", "–")
+        numbers = (t.consultations, t.faults, t.lost, t.double, t.early, t.overlap)
+        extra = f"{t.extra} (≤ {t.allowed})"
+        verdict = "FAILED" if row.problem else ""
+        lines.append(
+            COLUMNS.format(row.scenario.key, row.scenario.name, *numbers, extra, *shown, verdict).rstrip()
+        )
+    lines += [f"{row.scenario.key} FAILED: {row.problem}" for row in rows if row.problem]
+    sums = {
+        name: sum(getattr(row.tally, name) for row in rows)
+        for name in ("consultations", "lost", "double", "early", "overlap")
+    }
+    numbers = len({row.scenario.number for row in rows})
+    lines.append(
+        f"faults: {numbers} scenarios, {sums['consultations']} consultations, {sums['lost']} lost, "
+        f"{sums['double']} double, {sums['early']} early, {sums['overlap']} overlap"
+    )
+    return "\n".join(lines)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(word) for word in text.replace(" ", "").split(",") if word]
+
+
+def _switches(text: str) -> frozenset[str]:
+    words = frozenset(filter(None, text.split(",")))
+    if unknown := words - set(SWITCHES):
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: known are {', '.join(SWITCHES)}")
+    return words
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description="The fault suite.")
+    parser.add_argument("--scenario", type=_numbers, default=[], help="numbers with commas; default: all")
+    parser.add_argument("--size", type=int, help="consultations, instead of each scenario's own")
+    parser.add_argument("--seed", type=int, help="of all draws; default: random, and printed")
+    parser.add_argument("--without", type=_switches, default=frozenset(), help="claim, sweeper, late-ack")
+    parser.add_argument("--keep", action="store_true", help="keep the folders of the sets, with their logs")
+    options = parser.parse_args()
+    seed = secrets.randbelow(10**9) if options.seed is None else options.seed
+    wanted = [each for each in scenarios() if not options.scenario or each.number in options.scenario]
+    missing = set(options.scenario) - {each.number for each in wanted}
+    if missing:
+        parser.error(f"no scenario {', '.join(map(str, sorted(missing)))}")
+    off = f", without {', '.join(sorted(options.without))}" if options.without else ""
+    print(f"faults: seed {seed}{off}", flush=True)
+    began = time.monotonic()
+    rows = _play_all(wanted, options, seed)
+    print(f"\n{len(rows)} rows in {time.monotonic() - began:.0f} s, seed {seed}{off}\n")
+    print(table(rows))
+    return int(any(row.problem for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

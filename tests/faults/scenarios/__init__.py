@@ -1,0 +1,1 @@
+"""The scenarios by theme; each registers itself (tests/faults/registry.py)."""

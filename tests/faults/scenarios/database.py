@@ -1,0 +1,31 @@
+"""PostgreSQL goes away while answers that were paid for are in hand."""
+
+from __future__ import annotations
+
+from tests.faults.bench import Bench, vignettes
+from tests.faults.registry import scenario
+
+STORED = """
+    SELECT (SELECT count(*) FROM submissions), (SELECT count(*) FROM records),
+           (SELECT count(*) FROM data_keys), (SELECT count(*) FROM consultations)
+"""
+
+
+@scenario(9, "PostgreSQL killed, 3 s", size=40)
+def killed(bench: Bench, size: int) -> None:
+    """Mid-generate and mid-review, with SIGKILL of the whole server (harder than SIGQUIT).
+
+    Pass: 0 extra, for a paid answer is held in hand; while it is down `consilium submit` refuses (exit code
+    7, the later 503) and nothing is half-stored.
+    """
+    bench.delay(0.2)
+    submission = bench.submit(size)
+    before = bench.ask(STORED)
+    early, late = bench.rng.uniform(0.05, 0.25), bench.rng.uniform(0.35, 0.6)
+    for share, stage in ((early, "generating"), (late, "reviewing")):
+        bench.until(lambda now, s=share, g=stage: now.share > s and getattr(now, g) > 0, submission)
+        with bench.outage("postgres", 3.0):
+            refused = bench.cli("submit", "-", "--purpose", "demo", stdin=vignettes(1)[0])
+        bench.expect("exit code 7 while it is away", refused.returncode == 7, refused.returncode)
+        bench.expect("nothing stored of what was refused", bench.ask(STORED) == before)
+    bench.finish(submission)

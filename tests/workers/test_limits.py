@@ -1,0 +1,470 @@
+"""The shared limiter against a real Redis, on the test's own clock: no test waits for time to pass."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+import redis
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from embedded.services import Services
+from shared.registry import Limits, Model
+from shared.settings import Settings
+from workers.limits import MARGIN, Limiter, connect
+
+WINDOW_S = 60 * (1 + MARGIN)
+NONE = Limits()
+
+
+def model(name: str = "oak", **changes: object) -> Model:
+    """A model of the provider acme."""
+    base = {
+        "name": name,
+        "provider": "acme",
+        "protocol": "openai",
+        "location": "remote",
+        "family": "oak",
+        "base_url": "http://127.0.0.1/v1",
+    }
+    return Model.model_validate({**base, **changes})
+
+
+@dataclass
+class World:
+    """A limiter, its clock, and what is in flight."""
+
+    limiter: Limiter
+    client: redis.Redis
+    prefix: str
+    now: list[float]
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def go(
+        self,
+        called: Model,
+        call: str | None = None,
+        *,
+        tokens: int = 0,
+        lease_s: float = 600,
+        own: Limits = NONE,
+        provider: Limits = NONE,
+    ) -> tuple[str, float]:
+        """One acquire: the call's id, and the answer."""
+        call = call or f"call-{next(self.numbers)}"
+        return call, self.limiter.acquire(
+            called, call, tokens=tokens, lease_s=lease_s, own=own, provider=provider
+        )
+
+    def fill(self, called: Model, own: Limits = NONE, lease_s: float = 600) -> list[str]:
+        """Acquire until refused; the calls that may go, in order."""
+        gone = []
+        while True:
+            call, wait_s = self.go(called, own=own, lease_s=lease_s)
+            if wait_s > 0:
+                return gone
+            gone.append(call)
+
+    def limit(self, name: str = "oak") -> float:
+        """The learned limit."""
+        return self.limiter.snapshot([name])[name].limit
+
+    def in_flight(self, name: str = "oak") -> int:
+        """Calls in flight."""
+        return self.limiter.snapshot([name])[name].in_flight
+
+    def saturate(self, called: Model, borne: int, seconds: float, own: Limits = NONE) -> tuple[int, int]:
+        """Keep the model full for so long, where a server bears `borne` at once and each call takes 0.5 to 0.7 s.
+
+        (answers, 429s). A 429 comes at once and asks for 1 s.
+        """
+        answers, refused = 0, 0
+        running: list[tuple[float, str]] = []
+        end = self.now[0] + seconds
+        while self.now[0] < end:
+            self.now[0] = min([self.now[0] + 0.05, *(ends for ends, _ in running)])
+            while running and running[0][0] <= self.now[0]:
+                self.limiter.release(called, heapq.heappop(running)[1], "answered")
+                answers += 1
+            while True:
+                call, wait_s = self.go(called, own=own)
+                if wait_s > 0:
+                    break
+                if len(running) >= borne:
+                    refused += 1
+                    self.limiter.release(called, call, "limited", retry_after_s=1)
+                else:
+                    takes_s = 0.5 + 0.01 * (next(self.numbers) % 20)
+                    heapq.heappush(running, (self.now[0] + takes_s, call))
+        for _, call in running:
+            self.limiter.release(called, call, "unsent")
+        return answers, refused
+
+
+@pytest.fixture
+def make(services: Services) -> Iterator[Callable[..., World]]:
+    """Limiters with keys of their own, which are removed."""
+    client = connect(services.addresses.broker_url)
+    made: list[str] = []
+
+    def build(**changes: object) -> World:
+        prefix = f"test:{uuid.uuid4()}:"
+        made.append(prefix)
+        now = [1_000_000_000.0]
+        limiter = Limiter(
+            client, Settings(**{"in_flight_start": 4, **changes}), prefix=prefix, clock=lambda: now[0]
+        )
+        return World(limiter, client, prefix, now)
+
+    yield build
+    for prefix in made:
+        for key in client.scan_iter(f"{prefix}*"):
+            client.delete(key)
+    client.close()
+
+
+def test_both_scopes_allow_it_or_nothing_is_taken(make):
+    """What the provider's key refuses takes no place at the model, and the other way round."""
+    world, oak, elm = make(), model(), model("elm")
+    one = Limits(max_in_flight=1)
+    first, wait_s = world.go(oak, provider=one)
+    assert wait_s == 0
+    assert world.go(elm, provider=one)[1] > 0
+    assert (world.in_flight("oak"), world.in_flight("elm")) == (1, 0)
+    world.limiter.release(oak, first, "answered")
+    world.go(elm, own=one, provider=Limits(max_in_flight=2))
+    assert world.go(elm, own=one, provider=Limits(max_in_flight=2))[1] > 0
+    assert world.go(oak, provider=Limits(max_in_flight=2))[1] == 0, "the refused call had taken a place"
+
+
+def test_another_key_of_the_provider_has_its_own_limit(make):
+    """Limits are the key's: models with another key_env do not share them."""
+    world, one = make(), Limits(requests_per_minute=1)
+    assert world.go(model(key_env="KEY_A"), provider=one)[1] == 0
+    assert world.go(model("elm", key_env="KEY_A"), provider=one)[1] > 0
+    assert world.go(model("ash", key_env="KEY_B"), provider=one)[1] == 0
+
+
+def test_the_place_of_a_dead_call_is_free_when_its_lease_is_over(make):
+    """A killed worker's calls free themselves; their late release changes nothing."""
+    world, oak, two = make(), model(), Limits(max_in_flight=2)
+    dead = world.fill(oak, two, lease_s=30)
+    assert len(dead) == 2
+    world.now[0] += 29.9
+    assert world.go(oak, own=two)[1] > 0
+    world.now[0] += 0.2
+    assert len(world.fill(oak, two)) == 2
+    world.limiter.release(oak, dead[0], "answered")
+    assert world.in_flight() == 2
+
+
+def test_asked_again_for_a_booked_call_it_takes_one_place(make):
+    """An answer that was lost on its way costs no second place."""
+    world, oak = make(), model()
+    assert [world.go(oak, "same")[1] for _ in range(3)] == [0, 0, 0]
+    assert world.in_flight() == 1
+
+
+def test_the_wait_of_a_429_holds_all_and_is_never_shortened(make):
+    """One call's Retry-After keeps everybody else away, also when another call is told a shorter one."""
+    world, oak = make(), model()
+    one, other, third = (world.go(oak)[0] for _ in range(3))
+    world.limiter.release(oak, one, "limited", retry_after_s=20)
+    world.limiter.release(oak, other, "limited", retry_after_s=1)
+    world.limiter.release(oak, third, "answered")
+    assert world.limiter.snapshot(["oak"])["oak"].waits_s == pytest.approx(20)
+    wait_s = world.go(oak)[1]
+    assert 20 < wait_s < 22
+    world.now[0] += 19.9
+    assert world.go(oak)[1] > 0
+    world.now[0] += 0.2
+    assert world.go(oak)[1] == 0
+
+
+def test_after_a_hold_calls_come_one_by_one(make):
+    """The first second after a hold lets in as many as have grown due, not a volley."""
+    world, oak = make(in_flight_start=20), model()
+    one = world.go(oak)[0]
+    world.go(oak)
+    other = world.go(oak)[0]
+    world.limiter.release(oak, one, "limited", retry_after_s=5)
+    world.limiter.release(oak, other, "unsent")
+    at = {}
+    for _ in range(12):
+        at[round(world.now[0] - 1_000_000_000, 1)] = len(world.fill(oak))
+        world.now[0] += 0.5
+    assert max(at.values()) <= 1
+    world = make(in_flight_start=9)
+    calls = world.fill(oak)
+    world.limiter.release(oak, calls[-1], "limited", retry_after_s=1)
+    for call in calls[:-1]:
+        world.limiter.release(oak, call, "failed")
+    world.now[0] += 1.01
+    assert (world.limit(), len(world.fill(oak))) == (4, 1)
+    world.now[0] += 0.5
+    assert len(world.fill(oak)) == 1
+    world.now[0] += 0.5
+    assert len(world.fill(oak)) == 2
+
+
+def test_slow_start_doubles_with_each_round(make):
+    """Until the first 429 the limit about doubles with each full round, up to the cap."""
+    world, oak = make(in_flight_start=2, in_flight_cap=20), model()
+    seen = []
+    for _ in range(6):
+        calls = world.fill(oak)
+        seen.append(len(calls))
+        for call in calls:
+            world.limiter.release(oak, call, "answered")
+    assert all(1.5 * one <= other <= 2 * one + 1 for one, other in zip(seen, seen[1:4], strict=False))
+    assert seen[-1] == 20
+
+
+def test_a_limit_that_is_not_used_does_not_grow(make):
+    """One call at a time proves nothing about many."""
+    world, oak = make(in_flight_start=4), model()
+    for _ in range(20):
+        world.limiter.release(oak, world.go(oak)[0], "answered")
+    assert world.limit() == 4
+
+
+def test_one_episode_cuts_once(make):
+    """Ten 429s of calls that began together halve the limit once; one that begins later halves it again."""
+    world, oak = make(in_flight_start=16), model()
+    calls = world.fill(oak)
+    world.now[0] += 1
+    for call in calls[6:]:
+        world.limiter.release(oak, call, "limited")
+    assert world.limit() == 3  # half of the 7 that were in flight
+    world.now[0] += 1
+    for call in calls[:6]:
+        world.limiter.release(oak, call, "failed")
+    world.limiter.release(oak, world.fill(oak)[1], "limited")
+    assert world.limit() == 1
+
+
+def test_a_429_of_a_call_that_was_alone_starts_slowly_again(make):
+    """It says nothing about how many are too many: the limit is 1 and doubles."""
+    world, oak = make(in_flight_start=8), model()
+    for _ in range(3):
+        world.limiter.release(oak, world.go(oak)[0], "limited")
+    assert world.limit() == 1
+    world.now[0] += 1
+    _, refused = world.saturate(oak, 100, 5)
+    assert refused == 0
+    assert world.limit() == 64
+
+
+@pytest.mark.parametrize("cap", [1, 5])
+def test_the_limit_stays_between_one_and_the_cap(make, cap):
+    """However many answers or refusals there are; a cap that is lowered holds at once."""
+    world, oak = make(), model()
+    own = Limits(max_in_flight=cap)
+    world.saturate(oak, 100, 3, own)
+    assert world.limit() == cap
+    for _ in range(5):
+        world.now[0] += 5
+        world.limiter.release(oak, world.fill(oak, own)[0], "limited")
+        for call in world.client.zrange(f"{world.prefix}model:oak:calls", 0, -1):
+            world.limiter.release(oak, call.decode(), "failed")
+        assert 1 <= world.limit() <= cap
+    world.now[0] += 5
+    world.saturate(oak, 100, 20)
+    assert world.limit() > cap
+    assert len(world.fill(oak, own)) == cap
+
+
+def test_the_limit_follows_what_the_server_bears_with_few_429s(make):
+    """20, then 5, then 20 at once: near each in the time that the rule says, and below 1 % are refused."""
+    world, oak = make(in_flight_start=8), model()
+    counts = [world.saturate(oak, 20, 40)]
+    assert world.limit() in (20, 21)
+    counts.append(world.saturate(oak, 5, 40))
+    assert world.limit() in (5, 6)
+    counts.append(world.saturate(oak, 20, 90))
+    assert world.limit() in (20, 21)
+    answers, refused = (sum(column) for column in zip(*counts, strict=True))
+    assert answers > 3_000
+    assert refused / (answers + refused) < 0.01
+    assert answers / ((20 * 130 + 5 * 40) / 0.595) > 0.7, "of what the server could have answered"
+
+
+def test_the_ceiling_is_tried_rarely(make):
+    """Minutes at a server that bears 5: its ceiling is tried again, but not more than the rule allows."""
+    world, oak = make(in_flight_start=8), model()
+    world.saturate(oak, 5, 60)
+    answers, refused = world.saturate(oak, 5, 240)
+    assert 4 <= refused <= 10
+    assert answers / (5 / 0.595 * 240) > 0.9
+
+
+@examples(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    gaps=st.lists(st.sampled_from([0.0, 0.3, 2.0, 7.0, 20.0, 62.9]), min_size=1, max_size=60),
+    most=st.integers(1, 6),
+    tokens=st.integers(10, 60),
+    outcomes=st.lists(st.sampled_from(["answered", "failed", "limited", "none"]), min_size=60, max_size=60),
+    sizes=st.lists(st.integers(0, 25), min_size=60, max_size=60),
+)
+def test_no_window_holds_more_than_the_rate(make, gaps, most, tokens, outcomes, sizes):
+    """Whatever the order of acquires and ends: never more requests or tokens in any window."""
+    world, oak = make(in_flight_start=64), model()
+    own, provider = Limits(tokens_per_minute=tokens), Limits(requests_per_minute=most)
+    sent: list[tuple[float, int]] = []
+    for gap, outcome, size in zip(gaps, outcomes, sizes, strict=False):
+        world.now[0] += gap
+        call, wait_s = world.go(oak, tokens=size, own=own, provider=provider)
+        if wait_s > 0:
+            continue
+        sent.append((world.now[0], size))
+        if outcome != "none":
+            world.limiter.release(oak, call, outcome, tokens=size)
+    for at, _ in sent:
+        window = [size for then, size in sent if at - WINDOW_S < then <= at]
+        assert len(window) <= most
+        assert sum(window) <= tokens
+
+
+def test_tokens_are_corrected_to_what_was_used(make):
+    """An estimate that was too high gives room back, one that was too low takes it; unsent counts nothing."""
+    world, oak, own = make(), model(), Limits(tokens_per_minute=1_000)
+    first = world.go(oak, tokens=900, own=own)[0]
+    assert world.go(oak, tokens=200, own=own)[1] == pytest.approx(WINDOW_S, abs=41)
+    world.limiter.release(oak, first, "answered", tokens=100)
+    second, wait_s = world.go(oak, tokens=200, own=own)
+    assert wait_s == 0
+    world.limiter.release(oak, second, "answered", tokens=950)
+    assert world.go(oak, tokens=1, own=own)[1] > 0
+    world.now[0] += WINDOW_S + 1
+    third, wait_s = world.go(oak, tokens=1_000, own=own)
+    assert wait_s == 0
+    world.limiter.release(oak, third, "unsent")
+    alone, wait_s = world.go(oak, tokens=5_000, own=own)
+    assert wait_s == 0, "a call above the whole limit goes alone"
+    assert world.go(oak, tokens=1, own=own)[1] > 0
+    world.limiter.release(oak, alone, "limited")
+    assert world.go(oak, tokens=1_000, own=own)[1] == 0
+
+
+def test_a_call_that_was_sent_late_counts_from_then(make):
+    """The server saw it when it was sent, and its minute begins there."""
+    world, oak, own = make(), model(), Limits(requests_per_minute=1)
+    call = world.go(oak, own=own)[0]
+    world.now[0] += 30
+    world.limiter.release(oak, call, "answered", took_s=10)
+    world.now[0] += WINDOW_S - 10 - 0.1
+    assert world.go(oak, own=own)[1] > 0
+    world.now[0] += 0.2
+    assert world.go(oak, own=own)[1] == 0
+
+
+def test_turns_are_spread_and_keep_to_the_pace(make):
+    """A hundred waiters get a hundred instants, no earlier than a place is free and within bounds."""
+    world, oak, own = make(in_flight_start=64), model(), Limits(requests_per_minute=60)
+    assert len(world.fill(oak, own)) == 60
+    waits = [world.go(oak, own=own)[1] for _ in range(100)]
+    assert len(set(waits)) == 100
+    assert min(waits) > WINDOW_S
+    assert max(waits) <= WINDOW_S + 60
+
+
+def test_after_a_flush_the_calls_in_flight_are_booked_again(make):
+    """They take their places until their leases end or they are released; what was booked since stays."""
+    world, oak, two = make(), model(), Limits(max_in_flight=2, requests_per_minute=3)
+    one, other = world.fill(oak, two)
+    for key in world.client.scan_iter(f"{world.prefix}*"):
+        world.client.delete(key)
+    assert world.limiter.snapshot(["oak"])["oak"].in_flight == 0
+    world.limiter.rebuild([(oak, one, 30.0), (oak, other, 60.0), (model("elm"), "over", 0.0)])
+    world.limiter.rebuild([(oak, one, 90.0)])
+    assert (world.in_flight(), world.in_flight("elm")) == (2, 0)
+    assert world.go(oak, own=two)[1] > 0
+    world.limiter.release(oak, other, "answered")
+    assert world.go(oak, own=two)[1] == 0
+    world.now[0] += 31
+    assert world.in_flight() == 1
+    assert world.go(oak, own=two)[1] > 0, "three requests in this minute"
+
+
+def test_every_key_ends_by_itself(make):
+    """A day without a call and nothing of a model is left."""
+    world, oak = make(), model()
+    every = Limits(10, 10, 10)
+    call = world.go(oak, tokens=1, own=every, provider=every)[0]
+    world.go(oak, tokens=10, own=every, provider=every)
+    world.limiter.release(oak, call, "limited", retry_after_s=5)
+    world.limiter.rebuild([(oak, "open", 5.0)])
+    keys = list(world.client.scan_iter(f"{world.prefix}*"))
+    assert len(keys) == 7
+    assert all(0 < world.client.ttl(key) <= 86_400 for key in keys)
+
+
+def test_while_redis_is_away_calls_go_on(caplog):
+    """Nothing raises, one line is logged in a minute, and Redis is left alone for a while."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # taken, but nobody listens
+        limiter = Limiter(connect(f"redis://127.0.0.1:{nobody.getsockname()[1]}/0"), Settings())
+        oak = model()
+        with caplog.at_level(logging.ERROR, "consilium.limits"):
+            for number in range(50):
+                assert limiter.acquire(oak, str(number), tokens=1, lease_s=9, own=NONE, provider=NONE) == 0
+                limiter.release(oak, str(number), "limited", retry_after_s=9)
+        limiter.rebuild([(oak, "1", 9.0)])
+        assert limiter.snapshot(["oak"]) == {}
+    assert [record.getMessage() for record in caplog.records] == [
+        "limits not kept: redis away type=ConnectionError"
+    ]
+
+
+def test_releases_are_told_when_redis_is_back(make, monkeypatch):
+    """A place is not lost for its whole lease because Redis was away when its call ended."""
+    world, oak = make(), model()
+    call = world.go(oak)[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(world.limiter, "_ask_again_at", float("inf"))
+        world.limiter.release(oak, call, "answered")
+        assert world.limiter.snapshot(["oak"]) == {}
+    assert world.in_flight() == 1
+    world.go(oak)
+    assert world.in_flight() == 1
+
+
+def test_threads_together_stay_within_the_limits(make):
+    """Eight threads with clients of their own: never more in flight or in the window than allowed."""
+    world, oak, own = make(in_flight_start=64), model(), Limits(max_in_flight=3, requests_per_minute=40)
+    lock, running, most, sent = threading.Lock(), 0, 0, 0
+    url_pool = world.client.connection_pool
+
+    def work(number: int) -> None:
+        nonlocal running, most, sent
+        client = redis.Redis(connection_pool=url_pool)
+        limiter = Limiter(client, Settings(), prefix=world.prefix, clock=lambda: world.now[0])
+        for turn in range(40):
+            call = f"{number}-{turn}"
+            if limiter.acquire(oak, call, tokens=1, lease_s=60, own=own, provider=NONE) > 0:
+                continue
+            with lock:
+                running += 1
+                sent += 1
+                most = max(most, running)
+            with lock:
+                running -= 1
+            limiter.release(oak, call, "answered")
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most <= 3
+    assert sent == 40
+    assert world.in_flight() == 0

@@ -1,0 +1,133 @@
+"""The sweep: everything that stopped moving goes on from what is stored, and what is waiting is dispatched.
+
+    expired ─► ended       flushed ─► all due     queues without workers ─► held
+    stalled ─► resumed, and ended when that was consumed so often without any answer
+    waiting ─► dispatched  periodic jobs ─► sent, once a period
+
+Any number may run at once: rows are picked with SKIP LOCKED.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import TYPE_CHECKING
+
+from celery import Celery
+from kombu.exceptions import OperationalError as BrokerAway
+from redis.exceptions import RedisError
+
+from db.queries import (
+    budgets,
+    consultations,
+    heartbeats,
+    model_calls,
+    model_states,
+    owed_answers,
+    workers,
+)
+from shared.broker import HEARTBEAT, MESSAGE_VERSION, QUEUES, WIPE_MARKER
+from workers.context import Context
+from workers.dispatch import dispatch, send
+
+if TYPE_CHECKING:
+    import redis
+
+log = logging.getLogger("consilium.sweep")
+
+
+def sweep(ctx: Context, app: Celery, broker: redis.Redis) -> int:
+    """One sweep; how many consultations were sent."""
+    _expire(ctx)
+    if broker.set(WIPE_MARKER, 1, nx=True):
+        _flushed(ctx)
+    _heartbeats(ctx, app)
+    with ctx.transaction() as session:
+        resumed = consultations.resume(session, most=ctx.settings.window)
+    spent = [id_ for id_, fruitless in resumed.items() if fruitless > ctx.settings.no_progress_resumes]
+    for id_ in spent:
+        _end(ctx, id_, "no_progress")
+    if resumed:
+        log.info("resumed=%d ended without progress=%d", len(resumed) - len(spent), len(spent))
+    sent = send(ctx, app, [id_ for id_ in resumed if id_ not in spent])
+    with ctx.transaction() as session:
+        budgets.release_source_holds(session)
+    sent += dispatch(ctx, app)
+    _periodic(ctx, app)
+    _learned(ctx)
+    return sent
+
+
+def _expire(ctx: Context) -> None:
+    with ctx.transaction() as session:
+        for consultation_id in consultations.expired(session):
+            consultations.end(session, consultation_id, "failed", "expired")
+            owed_answers.void_rest(session, consultation_id)
+
+
+def _end(ctx: Context, consultation_id: uuid.UUID, reason: str) -> None:
+    with ctx.transaction() as session:
+        consultations.lock(session, consultation_id)
+        consultations.end(session, consultation_id, "failed", reason)
+        owed_answers.void_rest(session, consultation_id)
+
+
+def _flushed(ctx: Context) -> None:
+    """The broker has forgotten everything: messages, and who has a place at a model."""
+    log.warning("the broker's marker was gone: everything in flight goes on from what is stored")
+    with ctx.transaction() as session:
+        consultations.flag_all(session)
+        heartbeats.forget(session)
+        open_calls = model_calls.open_calls(session)
+    ctx.limiter.rebuild(
+        (ctx.registry[call.model], call.id, call.lease_left_s)
+        for call in open_calls
+        if call.model in ctx.registry
+    )
+
+
+def _heartbeats(ctx: Context, app: Celery) -> None:
+    """One through each queue; what lies in a queue that nobody takes from is held."""
+    stale_s = ctx.settings.heartbeat_stale_s
+    with ctx.transaction() as session:
+        heartbeats.tick(session, ctx.name)
+        due = heartbeats.to_send(session, [q for q in QUEUES if q != heartbeats.OWN], stale_s=stale_s)
+        stale = heartbeats.stale(session, stale_s=stale_s)
+        heartbeats.hold(session, stale)
+    if stale:
+        log.warning("nothing goes through: queues=%s", ",".join(sorted(stale)))
+    for queue, sent_ms in due:
+        try:
+            app.send_task(HEARTBEAT, (MESSAGE_VERSION, sent_ms), queue=queue, ignore_result=True)
+        except BrokerAway:
+            log.warning("broker away: no heartbeat sent")
+            return
+
+
+def _periodic(ctx: Context, app: Celery) -> None:
+    """Jobs whose period nobody has begun; after an outage of any length, once."""
+    jobs = {"recompute_reviewers": ctx.settings.recompute_every_s}
+    with ctx.transaction() as session:
+        due = [job for job, every_s in jobs.items() if workers.is_due(session, job, every_s)]
+    for job in due:
+        try:
+            app.send_task(f"consilium.{job}", queue="periodic", ignore_result=True, expires=jobs[job])
+        except BrokerAway:
+            log.warning("broker away: not sent job=%s", job)
+
+
+def _learned(ctx: Context) -> None:
+    """What the limiter knows is put where operators look."""
+    try:
+        found = ctx.limiter.snapshot(list(ctx.registry))
+    except RedisError as error:
+        log.warning("limiter not read: %s", type(error).__name__)
+        return
+    with ctx.transaction() as session:
+        model_states.learned(
+            session,
+            {
+                name: {"in_flight": each.in_flight, "learned_limit": each.limit, "waits_s": each.waits_s}
+                for name, each in found.items()
+            },
+        )
