@@ -4,7 +4,7 @@ PY   := $(VENV)/bin/python
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo test faults lint clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,10 @@ demo: $(VENV)/.ready ## the whole story in two minutes: 20 vignettes, one killed
 
 test: lint ## every check and every test
 	$(PY) -m pytest
+
+faults: $(VENV)/.ready ## the fault suite; SCENARIO=24,25 SIZE=5000 SEED=1 WITHOUT=claim,sweeper,late-ack
+	$(PY) -m tests.faults $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(SIZE),--size $(SIZE)) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(WITHOUT),--without $(WITHOUT))
 
 lint: $(VENV)/.ready ## style, types and the direction of imports
 	$(VENV)/bin/ruff check .

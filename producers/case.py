@@ -36,6 +36,15 @@ class Answer:
     stops: Sequence[str]
 
 
+@dataclass(frozen=True)
+class Replaced:
+    """Who sat before: the seat's letter, the model, and why it left."""
+
+    label: str
+    model: str
+    reason: str
+
+
 @dataclass(frozen=True, repr=False)
 class Case:
     """A consultation with its texts opened. `grades[reviewer][author]` by seat; `critiques` likewise."""
@@ -43,6 +52,7 @@ class Case:
     row: dict[str, Any]
     vignette: Vignette | None
     answers: list[Answer]
+    replaced: list[Replaced]
     grades: dict[tuple[int, int], float]
     critiques: dict[tuple[int, int], str]
     calls: Sequence[dict[str, Any]]
@@ -67,8 +77,12 @@ def load_case(session: Session, vault: Vault, consultation_id: uuid.UUID) -> Cas
             return None
 
     text = opened(row["document_id"])
-    answers = []
+    answers, replaced = [], []
     for seat in reports.seats(session, consultation_id):
+        if seat["left_because"] is not None:
+            label = chr(ord("A") + seat["seat"])
+            replaced.append(Replaced(label, seat["name"], seat["left_because"]))
+            continue
         said = opened(seat["document_id"])
         answers.append(
             Answer(
@@ -91,6 +105,7 @@ def load_case(session: Session, vault: Vault, consultation_id: uuid.UUID) -> Cas
         row=row,
         vignette=Vignette.model_validate(json.loads(text)) if text else None,
         answers=answers,
+        replaced=replaced,
         grades={(r["reviewer"], r["author"]): r["grade"] for r in reviews},
         critiques={(r["reviewer"], r["author"]): opened(r["document_id"]) or ERASED for r in reviews},
         calls=reports.calls(session, consultation_id),

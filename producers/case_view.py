@@ -108,6 +108,8 @@ def whose(case: Case) -> Table:
     for a in case.answers:
         simulated = " (simulated)" if a.simulated else ""
         table.add_row(a.label, a.model + simulated, a.returned or "·", a.family, a.location)
+    for r in case.replaced:
+        table.add_row("", f"{r.model} sat at {r.label} before ({r.reason.replace('_', ' ')})", style="dim")
     probability = case.row["draw_probability"]
     table.caption = (
         f"{case.row['strategy']} {case.row['n']} of {len(case.row['allowed'])} allowed, seed "

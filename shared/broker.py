@@ -13,7 +13,9 @@ MESSAGE_VERSION = 1
 """First argument of every task. A worker parks a message of a version it does not know."""
 
 NUDGE = "consilium.dispatch"
-"""The one task that producers send, without arguments: look whether something waits."""
+"""What producers send, without arguments: look whether something waits."""
+SWEEP = "consilium.resume_stalled"
+"""The sweep, which beat sends; an operator's act that lets work go on sends one at once."""
 NUDGE_QUEUE = "conclude"
 HEARTBEAT = "consilium.heartbeat"
 """Goes through a queue to prove that its workers take from it: (version, moment of sending in ms)."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from kombu import Exchange, Queue
 
-from shared.broker import PUBLISH_RETRY, QUEUES, transport_options
+from shared.broker import PUBLISH_RETRY, QUEUES, SWEEP, transport_options
 from shared.settings import Settings
 
 
@@ -58,7 +58,7 @@ def _schedule(settings: Settings) -> dict[str, dict[str, Any]]:
     """What beat sends; the sweep sends the rest. Each task bears two of itself, so two beats do no harm."""
     return {
         "resume_stalled": {
-            "task": "consilium.resume_stalled",
+            "task": SWEEP,
             "schedule": settings.sweep_every_s,
             # a sweep that nobody ran in time is replaced by the next
             "options": {"expires": settings.sweep_every_s * 2},

@@ -37,18 +37,22 @@ def take(session: Session, ctx: Context) -> list[uuid.UUID]:
     settings = ctx.settings
     dispatching.lock(session)
     free = dispatching.free_places(session, window=settings.window)
-    while free:
+    taken: list[uuid.UUID] = []
+    while len(taken) < free:
         waiting = dispatching.next_waiting(
-            session, most=free, source_window=settings.source_window, ageing_s=settings.ageing_s
+            session, most=free - len(taken), source_window=settings.source_window, ageing_s=settings.ageing_s
         )
-        within = _within_budget(session, waiting)
-        if len(within) == len(waiting):
-            return dispatching.take(session, [w.id for w in within])
-    return []
+        within, full = _within_budget(session, waiting)
+        taken += dispatching.take(session, [each.id for each in within])
+        for cap in sorted(full):
+            log.info("held for the budget of its %s: consultations=%d", cap[0], _hold(session, *cap))
+        if not full:
+            break
+    return taken
 
 
-def _within_budget(session: Session, waiting: list[Waiting]) -> list[Waiting]:
-    """Those that no cap forbids; where one is reached, all that waits under it is held.
+def _within_budget(session: Session, waiting: list[Waiting]) -> tuple[list[Waiting], set[Cap]]:
+    """Those that no cap forbids, and the caps that are reached.
 
     Expected is what the models' prices say; what is not known cannot be promised to stay under a cap.
     """
@@ -70,9 +74,7 @@ def _within_budget(session: Session, waiting: list[Waiting]) -> list[Waiting]:
             for key in caps:
                 committed[key] += expected or 0
             within.append(each)
-    for kind, id_ in sorted(full):
-        log.info("held for the budget of its %s: consultations=%d", kind, _hold(session, kind, id_))
-    return within
+    return within, full
 
 
 def _committed(session: Session, kind: str, id_: uuid.UUID) -> Decimal:

@@ -19,7 +19,7 @@ from celery.exceptions import Ignore, MaxRetriesExceededError, Reject, Retry
 from sqlalchemy.exc import OperationalError
 
 from db.queries import events, heartbeats, workers
-from shared.broker import CHECK_MODEL, HEARTBEAT, MESSAGE_VERSION
+from shared.broker import CHECK_MODEL, HEARTBEAT, MESSAGE_VERSION, NUDGE, SWEEP
 from shared.errors import ConsiliumError
 from workers import answering, checking, concluding, dispatch, flow, recompute, sweep
 from workers.app import app
@@ -126,14 +126,14 @@ def announce(self: AnyTask, version: int, consultation_id: str) -> None:
         dispatch.announce(get_context(), app, uuid.UUID(consultation_id))
 
 
-@app.task(bind=True, name="consilium.dispatch")
+@app.task(bind=True, name=NUDGE)
 @guarded
 def dispatch_waiting(self: AnyTask) -> None:
     """The nudge: something may wait for its first dispatch."""
     dispatch.dispatch(get_context(), app)
 
 
-@app.task(bind=True, name="consilium.resume_stalled")
+@app.task(bind=True, name=SWEEP)
 @guarded
 def resume_stalled(self: AnyTask) -> None:
     """The sweep: anything that stopped moving goes on from what is stored."""

@@ -10,11 +10,21 @@ from sqlalchemy.orm import Session
 CHANNEL = "consilium"
 """PostgreSQL's notification channel: `<type> <submission id> <consultation id or ->`."""
 
+# Those that may be finished, locked first: whoever puts a dead letter back locks its submission too, and a
+# statement begun before that commit would not see it.
+MAY_BE_FINISHED = text("""
+    SELECT s.id FROM submissions s
+    WHERE s.state = 'open' AND (CAST(:id AS uuid) IS NULL OR s.id = :id)
+      AND NOT EXISTS (SELECT FROM consultations c
+                      WHERE c.submission_id = s.id AND c.source_id = s.source_id AND c.state = 'open')
+    ORDER BY s.id FOR UPDATE
+""")
+
 # A submission is finished when none of its consultations is open. Asked after the last one's commit.
 FINISH = text("""
     WITH finished AS (
         UPDATE submissions s SET state = 'finished', finished_at = now()
-        WHERE s.state = 'open' AND (CAST(:id AS uuid) IS NULL OR s.id = :id)
+        WHERE s.state = 'open' AND s.id = ANY(:ids)
           AND NOT EXISTS (SELECT FROM consultations c
                           WHERE c.submission_id = s.id AND c.source_id = s.source_id AND c.state = 'open')
         RETURNING s.id, s.source_id, s.reopened
@@ -41,7 +51,9 @@ DELIVER = text("""
 
 def finish_submissions(session: Session, submission_id: uuid.UUID | None = None) -> None:
     """Finish this submission (or all) where nothing is open any more, with its event."""
-    session.execute(FINISH, {"id": submission_id})
+    ids = list(session.execute(MAY_BE_FINISHED, {"id": submission_id}).scalars())
+    if ids:
+        session.execute(FINISH, {"ids": ids})
 
 
 def deliver(session: Session, *, most: int = 500) -> int:

@@ -30,11 +30,14 @@ SUBMISSIONS = text("""
     ORDER BY s.received_at DESC
 """)
 
+# Where not even the sweep runs, nobody could store that there are no workers.
 STAGES = text("""
-    SELECT stage, held, count(*) AS consultations, min(accepted_at) AS oldest
-    FROM consultations
-    WHERE state = 'open' AND (CAST(:id AS uuid) IS NULL OR submission_id = :id)
-    GROUP BY stage, held ORDER BY stage, held
+    SELECT c.stage, coalesce(c.held, w.held) AS held, count(*) AS consultations, min(c.accepted_at) AS oldest
+    FROM consultations c
+    LEFT JOIN (SELECT 'no workers' AS held FROM heartbeats
+               WHERE queue = 'conclude' AND received_at < now() - make_interval(secs => :stale_s)) w ON true
+    WHERE c.state = 'open' AND (CAST(:id AS uuid) IS NULL OR c.submission_id = :id)
+    GROUP BY 1, 2 ORDER BY 1, 2
 """)
 
 FAILURES = text("""
@@ -49,7 +52,9 @@ RESULTS = text("""
     SELECT r.line, r.ordinal, r.state AS record, r.document_id, r.error_code, r.error_path, r.error_reason,
            c.id AS consultation, c.state, c.reason, c.kind, c.accepted_at, c.ended_at,
            k.refined, k.majority, k.highest_graded, k.stops, k.minority, k.grade, k.variance, k.agreement,
-           k.confidence, k.rule, k.form,
+           k.confidence, k.rule, k.form, c.n AS seats,
+           (SELECT count(*) FROM generations g WHERE g.consultation_id = c.id) AS answered,
+           (SELECT count(*) FROM seats s WHERE s.consultation_id = c.id AND s.occupancy > 1) AS substituted,
            (SELECT bool_or(m.simulated) FROM seats s JOIN model_versions m ON m.id = s.model_version_id
             WHERE s.consultation_id = c.id) AS simulated,
            (SELECT o.gold FROM outcomes o WHERE o.consultation_id = c.id AND o.kind = 'gold'
@@ -113,7 +118,7 @@ CONSULTATION = text("""
 """)
 
 SEATS = text("""
-    SELECT s.seat, s.occupancy, s.left_because, m.name, coalesce(v.returned, m.returned) AS returned,
+    SELECT s.seat, s.occupancy, s.since, s.left_because, m.name, coalesce(v.returned, m.returned) AS returned,
            m.family, m.location, m.simulated,
            o.state, o.reason, o.tries, o.crashes, g.id AS generation, g.document_id, g.decision, g.starts,
            g.stops, g.latency_s
@@ -159,9 +164,11 @@ def submissions(
     return _rows(session, SUBMISSIONS, id=submission_id, most=most)
 
 
-def stages(session: Session, submission_id: uuid.UUID | None = None) -> Sequence[dict[str, Any]]:
-    """Open consultations by stage and by what holds them."""
-    return _rows(session, STAGES, id=submission_id)
+def stages(
+    session: Session, submission_id: uuid.UUID | None = None, *, stale_s: float = 60.0
+) -> Sequence[dict[str, Any]]:
+    """Open consultations by stage and by what holds them; `stale_s` is the settings' `heartbeat_stale_s`."""
+    return _rows(session, STAGES, id=submission_id, stale_s=stale_s)
 
 
 def failures(session: Session, submission_id: uuid.UUID | None = None) -> Sequence[dict[str, Any]]:

@@ -12,6 +12,9 @@ from producers.cli.budget import budget
 from producers.cli.common import err
 from producers.cli.consensus import consensus
 from producers.cli.demo import demo
+from producers.cli.doctor import doctor
+from producers.cli.health import health
+from producers.cli.metrics import metrics
 from producers.cli.pause import pause, resume
 from producers.cli.reparse import reparse
 from producers.cli.results import results
@@ -32,7 +35,8 @@ app = typer.Typer(
 )
 for command in (
     *(up, submit, status, results, show, consensus, demo),
-    *(pause, resume, budget, reparse, workers),
+    *(pause, resume, budget, reparse),
+    *(workers, health, doctor, metrics),
 ):
     app.command(command.__name__)(command)
 app.add_typer(sources.app, name="sources")

@@ -1,4 +1,4 @@
-"""What the operator's commands share: the audit line, the nudge, and reading names, amounts and ages."""
+"""What the operator's commands share: audit line, sweep, and reading of names, amounts and ages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 
 from db.tables import Audit, Source
 from producers.cli.common import NotFound, err
-from producers.nudge import nudge
+from producers.nudge import send
+from shared.broker import NUDGE_QUEUE, SWEEP
 from shared.errors import SettingsError
 from shared.settings import get_settings
 
@@ -30,7 +31,7 @@ def audit(session: Session, what: str, which: str, source_id: uuid.UUID | None =
 
 def go_on() -> None:
     """Have the workers look at once; if the broker is away, say that it takes until it is back."""
-    if not nudge(get_settings()):
+    if not send(get_settings(), SWEEP, (), NUDGE_QUEUE):
         err.print("the broker is away: all is stored, and takes effect when it is back", style="yellow")
 
 

@@ -21,7 +21,7 @@ from shared.selection import candidate
 def budget(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SUBMISSION] [AMOUNT|none]", help="USD; nothing at all lists what is set."),
+        typer.Argument(metavar="SUBMISSION AMOUNT", help="USD; nothing at all lists what is set."),
     ] = None,
     source: Annotated[str | None, typer.Option(help="A source's cap, a day in UTC.")] = None,
     format_: Annotated[Format, typer.Option("--format")] = Format.table,

@@ -23,9 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Ids = Annotated[
-    list[uuid.UUID] | None, typer.Argument(metavar="[CONSULTATION]...", help="See `failed list`.")
-]
+Ids = Annotated[list[uuid.UUID] | None, typer.Argument(metavar="CONSULTATION", help="See `failed list`.")]
 OfSubmission = Annotated[uuid.UUID | None, typer.Option("--submission", help="Only of this submission.")]
 OfReason = Annotated[
     str | None, typer.Option("--reason", help="Only these: no_quorum, expired, no_progress.")

@@ -71,6 +71,9 @@ def _row(row: dict[str, Any], own_id: str | None) -> dict[str, Any]:
         "agreement": row["agreement"],
         "confidence": row["confidence"],
         "right": right(row["refined"], Gold.model_validate(gold)) if known and gold else None,
+        "seats": row["seats"],
+        "answered": row["answered"] if row["seats"] else None,
+        "substituted": row["substituted"] if row["seats"] else None,
         "simulated": row["simulated"],
         "consultation": row["consultation"] and str(row["consultation"]),
     }
@@ -89,6 +92,7 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
         "grade": row["grade"],
         "agreement": row["agreement"],
         "confidence": row["confidence"],
+        "answers": f"{row['answered']} of {row['seats']}" if row["seats"] else None,
         "why": row["reason"],
         "consultation": row["consultation"],
     }

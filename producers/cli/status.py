@@ -10,6 +10,7 @@ import typer
 
 from db.queries import budgets, reports
 from producers.cli.common import Format, NotFound, database, emit, out, table
+from shared.settings import get_settings
 
 COUNTS = ("completed", "needs_review", "failed", "cancelled", "open")
 
@@ -23,7 +24,7 @@ def status(
     """Counts by state, what is open and why, what failed and why. The counts add up."""
     with database() as session:
         found = reports.submissions(session, submission)
-        stages = reports.stages(session, submission)
+        stages = reports.stages(session, submission, stale_s=get_settings().heartbeat_stale_s)
         failures = reports.failures(session, submission)
         calls = reports.call_counts(session, submission)
         caps = budgets.of_submissions(session, submission)

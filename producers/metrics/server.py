@@ -7,6 +7,7 @@ import ipaddress
 import json
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -44,7 +45,8 @@ class Server(ThreadingHTTPServer):
                 "CONSILIUM_METRICS_HOST at 127.0.0.1"
             )
         self.bearer = f"Bearer {token}".encode() if token else None
-        settings.require_database(), settings.require_broker()
+        settings.require_database()
+        settings.require_broker()
         registry = CollectorRegistry()
         registry.register(Site(settings, load_registry(settings.require_models_file())))
         self.measure: Callable[[], bytes] = lambda: generate_latest(registry)
@@ -77,6 +79,11 @@ class Server(ThreadingHTTPServer):
                 found = {check.name: "failed" if check.level == "problem" else "ok" for check in checks}
                 self._looked = (time.monotonic(), found)
             return found
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who asked has gone or fallen silent: nothing to tell."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

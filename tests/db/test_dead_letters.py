@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from db.engine import transaction
-from db.queries import dead_letters, owed_answers
+from db.queries import dead_letters, events, owed_answers
 from db.queries.dead_letters import Requeued, Which
 from embedded.services import Services
 from tests.stored import Stored
@@ -203,3 +204,28 @@ def test_discarded_is_no_longer_listed(stored: Stored) -> None:
     assert datetime.fromisoformat(row["discarded_at"])
     assert requeue(stored, ids=(a,)) == Requeued((), ())
     assert stored.audited() == [("cli", "failed.discard", str(a))]
+
+
+def test_a_requeue_is_seen_by_whoever_finishes_submissions(stored: Stored) -> None:
+    """Begun before the requeue's commit, it waits for it and leaves the submission open."""
+    submission, (id_,) = stored.submit()
+    stored.fail(id_)
+    stored.ask("UPDATE submissions SET state = 'open', finished_at = NULL")
+
+    def finish() -> None:
+        with transaction(stored.url) as session:
+            events.finish_submissions(session, submission)
+
+    waits = (
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with ThreadPoolExecutor(1) as pool, transaction(stored.url) as session:
+        dead_letters.requeue(session, Which(ids=(id_,)), urgent_s=900, routine_s=3600)
+        finishing = pool.submit(finish)
+        while stored.ask(waits) == [(0,)] and not finishing.done():
+            pass
+        session.commit()
+        finishing.result()
+    assert stored.row("submissions", submission)["state"] == "open"
+    assert stored.row("consultations", id_)["state"] == "open"

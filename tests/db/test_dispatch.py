@@ -14,7 +14,7 @@ import pytest
 import redis
 from celery import Celery
 
-from db.queries import consultations, events
+from db.queries import budgets, consultations, events, heartbeats, workers
 from embedded.services import Services
 from shared.broker import HEARTBEAT, QUEUES, WIPE_MARKER
 from tests import accepted
@@ -268,3 +268,160 @@ def test_listeners_hear_ids_alone_in_order_and_once(ctx: Context) -> None:
         f"consultation.failed {submission} {last}",
         f"submission.finished {submission} -",
     ]
+
+
+def sources(ctx: Context, *names: str) -> None:
+    """Sources that allow simulated models."""
+    for name in names:
+        ask(
+            ctx,
+            "INSERT INTO sources (id, name, policy) "
+            'VALUES (gen_random_uuid(), %s, \'{"allow": ["local", "simulated"]}\')',
+            name,
+        )
+
+
+def test_sources_take_turns(ctx: Context) -> None:
+    """A large batch that came first does not keep the others waiting, nor take the whole window."""
+    sources(ctx, "big", "small", "third")
+    big = consultations_of(ctx, submit(ctx, 20, source="big"))
+    small = consultations_of(ctx, submit(ctx, 3, source="small"))
+    third = consultations_of(ctx, submit(ctx, 1, source="third"))
+    first = taken(ctx, 8, source_window=4)
+    assert set(first) == {*big[:4], *small, *third}
+    assert taken(ctx, 20, source_window=4) == [], "who has its share in flight waits, whatever is free"
+    in_transaction(ctx, consultations.end, consultation_id=big[0], state="completed")
+    assert taken(ctx, 20, source_window=4) == [big[4]]
+
+
+def test_waiting_lifts_what_is_less_urgent(ctx: Context) -> None:
+    """Each hour counts for one priority: nothing starves behind a stream of urgent work."""
+    old, older = consultations_of(ctx, submit(ctx, 2))
+    urgent = consultations_of(ctx, submit(ctx, EXAMPLES[:3], purpose="care", priority="urgent"))
+    ask(ctx, "UPDATE consultations SET accepted_at = now() - interval '61 min' WHERE id = %s", old)
+    ask(ctx, "UPDATE consultations SET accepted_at = now() - interval '121 min' WHERE id = %s", older)
+    assert taken(ctx, 1) == [older], "as urgent as the urgent by now, and waiting for longer"
+    assert set(taken(ctx, 4)) == set(urgent)
+    assert taken(ctx, 5) == [old]
+
+
+def test_paused_is_not_dispatched(ctx: Context) -> None:
+    """Neither a paused source's work nor, with everything paused, anybody's."""
+    sources(ctx, "big")
+    big = consultations_of(ctx, submit(ctx, 2, source="big"))
+    local = consultations_of(ctx, submit(ctx, 2))
+    ask(ctx, "INSERT INTO pauses (scope, name) VALUES ('all', '')")
+    assert taken(ctx, 9) == []
+    ask(ctx, "UPDATE pauses SET scope = 'source', name = 'big'")
+    assert set(taken(ctx, 9)) == set(local)
+    ask(ctx, "DELETE FROM pauses")
+    assert set(taken(ctx, 9)) == set(big)
+
+
+def test_a_cap_is_kept_and_what_is_over_it_waits(ctx: Context) -> None:
+    """A submission's cap lets in what is expected to fit; the rest is held and others go on past it."""
+    capped, free = submit(ctx, 5), submit(ctx, 2)
+    ask(ctx, "UPDATE consultations SET expected_usd = 1 WHERE submission_id = %s", capped)
+    ask(ctx, "UPDATE submissions SET budget_usd = 3.5 WHERE id = %s", capped)
+    ids = taken(ctx, 9)
+    assert set(ids) == {*consultations_of(ctx, capped)[:3], *consultations_of(ctx, free)}
+    held = "SELECT count(*) FROM consultations WHERE held = 'budget' AND dispatched_at IS NULL"
+    assert ask(ctx, held) == [(2,)]
+    # two have ended for less than was expected of them: there is room for one more
+    for id_ in consultations_of(ctx, capped)[:2]:
+        ask(ctx, "UPDATE consultations SET spent_usd = 0.7 WHERE id = %s", id_)
+        in_transaction(ctx, consultations.end, consultation_id=id_, state="completed")
+    in_transaction(ctx, budgets.release_source_holds)
+    assert len(taken(ctx, 9)) == 1
+    assert ask(ctx, held) == [(1,)]
+
+
+def test_a_source_has_a_cap_a_day(ctx: Context) -> None:
+    """What its calls have cost today and what is in flight count together, over all its submissions."""
+    sources(ctx, "big")
+    for _ in range(2):
+        submit(ctx, 2, source="big")
+    ask(ctx, "UPDATE consultations SET expected_usd = 1")
+    ask(ctx, "UPDATE sources SET daily_budget_usd = 3 WHERE name = 'big'")
+    assert len(taken(ctx, 9)) == 3
+    assert ask(ctx, "SELECT count(*) FROM consultations WHERE held = 'budget'") == [(1,)]
+
+
+def test_a_price_that_is_not_known_cannot_be_promised(ctx: Context) -> None:
+    """Under a cap such work is held, for nobody can say that it stays below."""
+    submission = submit(ctx, 1)
+    ask(ctx, "UPDATE consultations SET expected_usd = NULL")
+    ask(ctx, "UPDATE submissions SET budget_usd = 1000 WHERE id = %s", submission)
+    assert taken(ctx, 9) == []
+    assert ask(ctx, "SELECT held FROM consultations") == [("budget",)]
+
+
+def test_what_may_still_lie_in_a_queue_is_not_stalled(ctx: Context) -> None:
+    """Stalled only when a heartbeat sent later came through the queue of what is owed."""
+    [one] = all_dispatched(ctx, 1)
+    ask(ctx, "UPDATE consultations SET sent_at = now()")
+    with ctx.transaction() as session:
+        [(queue, sent_ms)] = heartbeats.to_send(session, ["remote"], stale_s=60)
+        assert heartbeats.to_send(session, ["remote"], stale_s=60) == [], "one at a time"
+    stall(ctx, one)
+    assert not in_transaction(ctx, consultations.resume, most=5)
+    ask(ctx, "UPDATE consultations SET sent_at = now() - interval '1 min'")
+    in_transaction(ctx, heartbeats.received, queue=queue, sent_ms=sent_ms, worker="w")
+    assert in_transaction(ctx, consultations.resume, most=5) == {one: 1}
+    with ctx.transaction() as session:
+        assert len(heartbeats.to_send(session, ["remote"], stale_s=60)) == 1
+
+
+def test_what_was_put_off_lately_is_not_stalled(ctx: Context) -> None:
+    """A wait in the database that is just over brings its message back by itself."""
+    [one] = all_dispatched(ctx, 1)
+    stall(ctx, one)
+    ask(
+        ctx, "UPDATE owed_answers SET not_before = now() - interval '1 s' WHERE id = %s", owed_by(ctx, one)[0]
+    )
+    assert not in_transaction(ctx, consultations.resume, most=5)
+
+
+def test_a_queue_without_workers_holds_what_waits_for_it(ctx: Context) -> None:
+    """Silent for longer than `stale_s` with a message outstanding: held; let go when one comes through."""
+    [one] = all_dispatched(ctx, 1)
+    with ctx.transaction() as session:
+        [(queue, sent_ms)] = heartbeats.to_send(session, ["remote"], stale_s=60)
+        assert heartbeats.stale(session, stale_s=60) == []
+    ask(ctx, "UPDATE heartbeats SET sent_at = now() - interval '61 s', received_at = now() - interval '62 s'")
+    for queues, held in ((["remote"], "no workers"), ([], None)):
+        with ctx.transaction() as session:
+            assert heartbeats.stale(session, stale_s=60) == queues
+            heartbeats.hold(session, queues)
+            heartbeats.hold(session, queues)
+        assert ask(ctx, "SELECT held FROM consultations WHERE id = %s", one) == [(held,)]
+        in_transaction(ctx, heartbeats.received, queue=queue, sent_ms=sent_ms, worker="w")
+
+
+def test_consumed_resumes_without_any_answer_end_it(ctx: Context, app: Celery, broker: redis.Redis) -> None:
+    """After as many as the setting says it fails as `no_progress`; an answer in between starts anew."""
+    few = replace(ctx, settings=ctx.settings.model_copy(update={"no_progress_resumes": 2}))
+    [one] = all_dispatched(ctx, 1)
+    broker.set(WIPE_MARKER, 1)
+    with ctx.transaction() as session:
+        heartbeats.to_send(session, ["remote"], stale_s=60)
+    for sent in (1, 1, 0):
+        stall(ctx, one)
+        ask(ctx, "UPDATE heartbeats SET proven_at = now(), sent_at = now()")
+        assert sweep.sweep(few, app, broker) == sent
+    assert ask(ctx, "SELECT state, reason FROM consultations") == [("failed", "no_progress")]
+
+
+def test_a_periodic_job_is_sent_once_a_period(ctx: Context, app: Celery, broker: redis.Redis) -> None:
+    """Until somebody has begun it; and once, however many periods nobody was there."""
+    sweep.sweep(ctx, app, broker)
+    assert sum(b"recompute_reviewers" in message for message in broker.lrange("periodic", 0, -1)) == 1
+    with ctx.transaction() as session:
+        assert workers.begin_period(session, "recompute_reviewers", ctx.settings.recompute_every_s)
+        assert not workers.begin_period(session, "recompute_reviewers", ctx.settings.recompute_every_s)
+    broker.delete("periodic")
+    sweep.sweep(ctx, app, broker)
+    assert not any(b"recompute" in message for message in broker.lrange("periodic", 0, -1))
+    ask(ctx, "UPDATE periodic_runs SET period = period - 3")
+    sweep.sweep(ctx, app, broker)
+    assert sum(b"recompute" in message for message in broker.lrange("periodic", 0, -1)) == 1

@@ -62,10 +62,16 @@ def test_all_goes_on(stored: Stored) -> None:
     _, (flying, waiting, unread, over) = stored.submit(4)
     hold(stored, flying)
     hold(stored, unread, held="unread answer")
+    limited = stored.owed(flying)[0]
+    stored.ask(
+        "UPDATE owed_answers SET reason = 'rate_limited', not_before = now() + interval '1 h' WHERE id = %s",
+        limited,
+    )
     stored.ask("UPDATE consultations SET held = 'paused' WHERE id = %s", waiting)
     stored.ask("UPDATE consultations SET held = 'budget' WHERE id = %s", over)
     assert resume(stored, "all")
     assert due(stored, flying)
+    assert stored.ask("SELECT not_before > now() FROM owed_answers WHERE id = %s", limited) == [(True,)]
     assert not due(stored, unread)
     assert stored.held([flying, waiting, unread, over]) == [None, None, "unread answer", "budget"]
     assert stored.row("consultations", waiting)["flagged"] is False, "the dispatcher's, not the sweep's"

@@ -12,42 +12,14 @@ import secrets
 import statistics
 import sys
 import time
-import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from tests.faults.bench import Bench, Failed, Tally
+from tests.faults.bench import Bench
+from tests.faults.play import Row, play
 from tests.faults.registry import Scenario, scenarios
 
 SWITCHES = ("claim", "sweeper", "late-ack")
 COLUMNS = "{:<14} {:<34} {:>6} {:>6} {:>4} {:>6} {:>5} {:>7} {:>11} {:>7} {:>7}  {}"
-
-
-@dataclass(frozen=True)
-class Row:
-    """What one scenario came to; `problem` is empty where it passed."""
-
-    scenario: Scenario
-    tally: Tally
-    seconds: float
-    problem: str
-
-
-def play(bench: Bench, each: Scenario, size: int | None = None) -> Row:
-    """Run one scenario on a running set."""
-    began = time.monotonic()
-    problem = ""
-    try:
-        bench.begin(limit_s=each.limit_s, what=each.key)
-        each.run(bench, size or each.size)
-        found = bench.planted()
-        bench.expect("the planted word nowhere outside PostgreSQL", not found, found)
-    except Failed as failed:
-        problem = str(failed)
-    except Exception as error:  # noqa: BLE001 - told, and the others go on
-        problem = f"{type(error).__name__}: {error}"
-        traceback.print_exc()
-    return Row(each, bench.tally, time.monotonic() - began, problem)
 
 
 def _play_all(wanted: Sequence[Scenario], options: argparse.Namespace, seed: int) -> list[Row]:
@@ -63,7 +35,7 @@ def _play_all(wanted: Sequence[Scenario], options: argparse.Namespace, seed: int
                 while todo:
                     each = todo.pop(0)
                     print(f"  {each.key}: {each.name} …", flush=True)
-                    rows.append(row := play(bench, each, options.size))
+                    rows.append(row := play(bench, each, size=options.size, limit_s=options.limit))
                     said = f"FAILED: {row.problem}" if row.problem else "passed"
                     print(f"  {each.key}: {said} ({row.seconds:.0f} s)", flush=True)
                     if row.problem:
@@ -115,6 +87,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, help="consultations, instead of each scenario's own")
     parser.add_argument("--seed", type=int, help="of all draws; default: random, and printed")
     parser.add_argument("--without", type=_switches, default=frozenset(), help="claim, sweeper, late-ack")
+    parser.add_argument("--limit", type=float, help="seconds for each scenario, instead of its own")
     parser.add_argument("--keep", action="store_true", help="keep the folders of the sets, with their logs")
     options = parser.parse_args()
     seed = secrets.randbelow(10**9) if options.seed is None else options.seed

@@ -11,7 +11,6 @@ with Bench(THREADS, seed=7) as bench:
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import shutil
@@ -21,7 +20,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,45 +43,15 @@ from shared.broker import WIPE_MARKER
 from shared.registry import load_registry
 from shared.sealing import SiteKey
 from shared.settings import read_settings
+from tests.faults import progress
 from tests.faults.books import Books, read_books
 from tests.faults.hooks import VARIABLE, Hooks
+from tests.faults.planted import vignettes
+from tests.faults.progress import Now
 from tests.faults.registry import BASE, Kind
 
 ROOT = Path(__file__).parents[2]
-VIGNETTES = ROOT / "examples" / "vignettes.ndjson"
-PLANTED = "ZEBRA"
-"""Stands in text and id of every vignette of the suite; looked for in Redis, its files and the logs."""
 SETTLE_S = 10.0  # so long may calls that nobody waits for go on after the end
-
-# How far submissions are. A live claim is a call in flight (or about to be).
-PROGRESS = """
-    SELECT count(*) AS n,
-           count(*) FILTER (WHERE state = 'open') AS open,
-           count(*) FILTER (WHERE state = 'failed') AS failed,
-           count(*) FILTER (WHERE state = 'open' AND held IS NOT NULL) AS held,
-           count(*) FILTER (WHERE state = 'open' AND dispatched_at IS NOT NULL) AS dispatched,
-           count(*) FILTER (WHERE state = 'open' AND stage = 'generating') AS generating,
-           count(*) FILTER (WHERE state = 'open' AND stage = 'reviewing') AS reviewing,
-           count(*) FILTER (WHERE state = 'open' AND resumes > 0) AS resumed,
-           (SELECT count(*) FROM submissions WHERE id = ANY(%(ids)s) AND state = 'open') AS unfinished
-    FROM consultations WHERE submission_id = ANY(%(ids)s)
-"""
-ANSWERS = """
-    SELECT count(*) FILTER (WHERE o.state = 'answered') AS answered,
-           count(*) FILTER (WHERE o.state = 'owed' AND o.claimed_until > now()) AS in_flight
-    FROM owed_answers o JOIN consultations c ON c.id = o.consultation_id AND c.source_id = o.source_id
-    WHERE c.submission_id = ANY(%(ids)s)
-"""
-
-# For each consultation in flight when a fault was over: seconds to its next stored answer, or its end.
-RECOVERY = """
-    SELECT extract(epoch FROM coalesce(
-               (SELECT min(m.ended_at) FROM model_calls m JOIN owed_answers o ON o.id = m.owed_answer_id
-                WHERE o.consultation_id = c.id AND m.outcome = 'answered' AND m.ended_at > %(at)s),
-               c.ended_at) - %(at)s)::float
-    FROM consultations c
-    WHERE c.submission_id = ANY(%(ids)s) AND c.dispatched_at <= %(at)s AND c.ended_at > %(at)s
-"""
 
 RESTALL = text("UPDATE consultations SET stall_s = :stall_s WHERE submission_id = :id")
 IDS = text("SELECT id FROM consultations WHERE submission_id = :id ORDER BY id")
@@ -90,28 +59,6 @@ IDS = text("SELECT id FROM consultations WHERE submission_id = :id ORDER BY id")
 
 class Failed(Exception):
     """The pass criterion of a scenario does not hold; says what was expected and what was found."""
-
-
-@dataclass(frozen=True)
-class Now:
-    """How far the submissions are that were asked about: numbers of consultations, and two of answers."""
-
-    n: int
-    open: int
-    failed: int
-    held: int
-    dispatched: int  # open ones that are in the window
-    generating: int
-    reviewing: int
-    resumed: int
-    unfinished: int  # submissions
-    answered: int  # stored answers
-    in_flight: int  # live claims
-
-    @property
-    def share(self) -> float:
-        """Stored answers, of nine a consultation: how far the work is, from 0 to 1."""
-        return self.answered / (9 * self.n) if self.n else 0.0
 
 
 @dataclass
@@ -247,8 +194,7 @@ class Bench:
         row.allowed += allowed
         with self.connect() as connection:
             for at in self._fault_ends:
-                found = connection.execute(RECOVERY, {"ids": list(ids), "at": at}).fetchall()
-                row.recovery_s += [seconds for (seconds,) in found if seconds is not None]
+                row.recovery_s += progress.recovery_s(connection, ids, at)
 
     def expect(self, what: str, holds: bool, found: object = "") -> None:
         """Raise `Failed` unless it holds: "expected <what>, found <found>"."""
@@ -325,21 +271,26 @@ class Bench:
             nudge(self.settings)
         return receipt.submission_id
 
-    def cli(self, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        """`consilium …` as a person types it."""
-        return subprocess.run(
+    def typed(self, *words: str) -> subprocess.Popen[bytes]:
+        """`consilium …` as a person types it; `communicate` gives it its input and its end."""
+        return subprocess.Popen(
             [str(Path(sys.executable).with_name("consilium")), *words],
             env=self.stack.environ,
-            input=stdin,
-            capture_output=True,
-            check=False,
-            timeout=60,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
+
+    def cli(self, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        """`consilium …` to its end."""
+        with self.typed(*words) as process:
+            output, errors = process.communicate(stdin, timeout=60)
+            return subprocess.CompletedProcess(words, process.returncode, output, errors)
 
     def now(self, *ids: uuid.UUID) -> Now:
         """How far these submissions are."""
         with self.connect() as connection:
-            return _now(connection, ids)
+            return progress.now(connection, ids)
 
     def until(
         self,
@@ -357,7 +308,7 @@ class Bench:
             if listening is None:
                 continue
             with contextlib.suppress(psycopg.OperationalError):
-                last = _now(listening, ids)
+                last = progress.now(listening, ids)
                 if holds(last):
                     return last
         raise Failed(f"expected {what} within the time limit, found {last}")
@@ -456,58 +407,3 @@ class Bench:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         self.fault()
-
-    # --- what must never be found
-
-    def planted(self) -> list[str]:
-        """Where the planted word stands although it must not: keys of Redis, its files, logs."""
-        client = self.broker()
-        found = [f"redis {key!r}" for key in client.scan_iter(count=1000) if PLANTED in _shown(client, key)]
-        for folder in ("redis", "logs"):
-            for path in (self.home / folder).rglob("*"):
-                if path.is_file() and PLANTED.encode() in path.read_bytes():
-                    found.append(str(path.relative_to(self.home)))
-        return found
-
-
-def vignettes(count: int, **changes: Any) -> list[bytes]:
-    """So many records made of the twenty examples, each with an id of its own and the planted word."""
-    examples = [json.loads(line) for line in VIGNETTES.read_text(encoding="utf-8").splitlines()]
-    return [
-        json.dumps(
-            {
-                **(case := examples[k % len(examples)]),
-                "vignette": f"{case['vignette']} The patient is called {PLANTED}.",
-                "id": f"{PLANTED}-{uuid.uuid4()}",
-                **changes,
-            }
-        ).encode()
-        for k in range(count)
-    ]
-
-
-def _now(connection: psycopg.Connection[Any], ids: Iterable[uuid.UUID]) -> Now:
-    values = {"ids": list(ids)}
-    with connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
-        row = cursor.execute(PROGRESS, values).fetchone()
-        answers = cursor.execute(ANSWERS, values).fetchone()
-    return Now(**(row or {}), **(answers or {}))
-
-
-def _shown(client: redis.Redis, key: bytes) -> str:
-    """A key with all its values: not DUMP, which compresses them."""
-    kind = client.type(key)
-    values: Any = None
-    if kind == b"string":
-        values = client.get(key)
-    elif kind == b"list":
-        values = client.lrange(key, 0, -1)
-    elif kind == b"hash":
-        values = client.hgetall(key)
-    elif kind == b"set":
-        values = client.smembers(key)
-    elif kind == b"zset":
-        values = client.zrange(key, 0, -1)
-    elif kind == b"stream":
-        values = client.xrange(key)
-    return f"{key!r} {values!r}"

@@ -57,8 +57,8 @@ class SmallDisk:
     def __exit__(self, *_: object) -> None:
         self._undo.close()
 
-    def fill(self) -> None:
-        """Take all the space that is left."""
+    def fill(self, *, leave_mb: float = 0) -> None:
+        """Take all the space that is left, but for so many MiB."""
         with (self._disk / "ballast").open("ab", buffering=0) as file:
             try:
                 while file.write(b"\0" * _PIECE):
@@ -66,6 +66,7 @@ class SmallDisk:
             except OSError as error:
                 if error.errno != errno.ENOSPC:
                     raise
+            file.truncate(max(0, file.tell() - int(leave_mb * 2**20)))
 
     def empty(self) -> None:
         """Give it back."""

@@ -104,56 +104,58 @@ def test_nothing_is_wrong(ctx: Context) -> None:
     assert len(groups["data"]) == 10
 
 
-@pytest.mark.parametrize(
-    ("broken", "invariant"),
-    [
-        ("UPDATE submissions SET records = records + 1", "accepted records are consultations"),
-        ("DELETE FROM consensus", "a consensus where concluded, and only there"),
-        (
-            "INSERT INTO consensus (consultation_id, source_id, form, snapshot_id, support, detail) "
-            "SELECT id, source_id, 'x', reviewers_snapshot_id, '{}', '{}' FROM consultations "
-            "WHERE state = 'open' LIMIT 1",
-            "a consensus where concluded, and only there",
-        ),
-        ("DELETE FROM outbox_events", "one event for each end"),
-        (
-            "INSERT INTO outbox_events (source_id, submission_id, consultation_id, type) SELECT source_id, "
-            "submission_id, consultation_id, 'consultation.failed' FROM outbox_events LIMIT 1",
-            "one event for each end",
-        ),
-        (
-            "UPDATE owed_answers SET state = 'owed', answer_id = NULL WHERE state = 'answered'",
-            "nothing is owed after the end",
-        ),
-        (
-            "UPDATE owed_answers SET answer_id = gen_random_uuid() WHERE state = 'answered'",
-            "what is answered has its answer",
-        ),
-        (
-            "UPDATE submissions SET state = 'finished', finished_at = now() WHERE state = 'open'",
-            "nothing is open in what is finished",
-        ),
-        ("UPDATE consultations SET spent_usd = spent_usd + 1", "spent is the sum of the known costs"),
-        (
-            "INSERT INTO model_calls (owed_answer_id, source_id, claim, model_version_id, outcome, ended_at) "
-            "SELECT owed_answer_id, source_id, 2, model_version_id, 'answered', clock_timestamp() "
-            "FROM model_calls LIMIT 1",
-            "no answer is paid twice",
-        ),
-        (
-            "UPDATE model_calls SET outcome = NULL, ended_at = NULL, started_at = now() - interval '1 day'",
-            "an open call has its claim",
-        ),
-    ],
-)
-def test_each_invariant_is_seen_broken(ctx: Context, broken: str, invariant: str) -> None:
+BREAKS = [
+    ("UPDATE submissions SET records = records + 1", "accepted records are consultations"),
+    ("DELETE FROM consensus", "a consensus where concluded, and only there"),
+    (
+        "INSERT INTO consensus (consultation_id, source_id, form, snapshot_id, support, detail) "
+        "SELECT id, source_id, 'x', reviewers_snapshot_id, '{}', '{}' FROM consultations "
+        "WHERE state = 'open' LIMIT 1",
+        "a consensus where concluded, and only there",
+    ),
+    ("DELETE FROM outbox_events", "one event for each end"),
+    (
+        "INSERT INTO outbox_events (source_id, submission_id, consultation_id, type) SELECT source_id, "
+        "submission_id, consultation_id, 'consultation.failed' FROM outbox_events LIMIT 1",
+        "one event for each end",
+    ),
+    (
+        "UPDATE owed_answers SET state = 'owed', answer_id = NULL WHERE state = 'answered'",
+        "nothing is owed after the end",
+    ),
+    (
+        "UPDATE owed_answers SET answer_id = gen_random_uuid() WHERE state = 'answered'",
+        "what is answered has its answer",
+    ),
+    (
+        "UPDATE submissions SET state = 'finished', finished_at = now() WHERE state = 'open'",
+        "nothing is open in what is finished",
+    ),
+    ("UPDATE consultations SET spent_usd = spent_usd + 1", "spent is the sum of the known costs"),
+    (
+        "INSERT INTO model_calls (owed_answer_id, source_id, claim, model_version_id, outcome, ended_at) "
+        "SELECT owed_answer_id, source_id, 2, model_version_id, 'answered', clock_timestamp() "
+        "FROM model_calls LIMIT 1",
+        "no answer is paid twice",
+    ),
+    (
+        "UPDATE model_calls SET outcome = NULL, ended_at = NULL, started_at = now() - interval '1 day'",
+        "an open call has its claim",
+    ),
+]
+"""A statement that breaks an invariant, and the invariant."""
+
+
+def test_each_invariant_is_seen_broken(ctx: Context) -> None:
     """One statement breaks one invariant, and it alone is told, as a bug of ours."""
-    with ctx.transaction() as session:
-        session.execute(text(broken))
-        checks = data(session, ctx.settings, ctx.registry, 7)
-        session.rollback()
-    assert bad(checks) == {invariant: "problem"}
-    assert all("a bug of ours" in check.told for check in checks if check.level != "ok")
+    for broken, invariant in BREAKS:
+        with ctx.transaction() as session:
+            session.execute(text(broken))
+            checks = data(session, ctx.settings, ctx.registry, 7)
+            session.rollback()
+        assert bad(checks) == {invariant: "problem"}
+        assert all("a bug of ours" in check.told for check in checks if check.level != "ok")
+    assert {name for _, name in BREAKS} == {check.name for check in checks} - {"looked at"}
 
 
 def test_an_open_call_may_outlast_what_it_was_for(ctx: Context) -> None:
@@ -280,6 +282,16 @@ def test_servers_away(ctx: Context, empty_database_url: str) -> None:
     empty = Settings(_env_file=None, database_url=empty_database_url).database_url
     groups = examine(ctx.settings.model_copy(update={"database_url": empty}))
     assert all_bad(groups) == {"migrations": "problem"}
+
+
+def test_a_question_that_takes_too_long(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no outage: it says to ask about less."""
+    monkeypatch.setattr("producers.doctor.STATEMENT_S", 1)
+    with transaction(ctx.settings.require_database()) as session:
+        session.execute(text("LOCK TABLE consensus"))
+        groups = examine(ctx.settings)
+    assert all_bad(groups) == {"looked at": "warning"}
+    assert "--days" in told(groups, "looked at")
 
 
 def test_the_command(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:

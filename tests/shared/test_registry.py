@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import SettingsError
-from shared.registry import Model, Registry, lease_s, load_registry, price, stall_s, visibility_s
+from shared.registry import (
+    Limits,
+    Model,
+    Registry,
+    lease_s,
+    limits_of,
+    load_registry,
+    price,
+    stall_s,
+    visibility_s,
+)
 from shared.settings import Settings
 
 GOOD = """\
@@ -33,6 +43,11 @@ family = "elm"
 base_url = "http://127.0.0.1:8123/v1"
 model = "elm-asked-for"
 key_file = "keys/elm"
+tokens_per_minute = 9000
+
+[providers.acme]
+max_in_flight = 4
+requests_per_minute = 60
 """
 
 
@@ -64,6 +79,9 @@ def test_reads_every_key_and_its_default(tmp_path: Path) -> None:
     assert (elm.model, elm.deadline_s, elm.simulated) == ("elm-asked-for", 600, True)
     assert elm.key_file == tmp_path / "keys" / "elm"
     assert elm.usd_per_mtok_in is None
+    assert limits_of(oak) == Limits()
+    assert limits_of(elm) == Limits(tokens_per_minute=9000)
+    assert registry.providers == {"acme": Limits(max_in_flight=4, requests_per_minute=60), "panel": Limits()}
     assert registry.names() == {"oak", "sim-elm/2", "elm-asked-for", "elm"}
 
 
@@ -120,6 +138,28 @@ def test_reads_every_key_and_its_default(tmp_path: Path) -> None:
             "models.toml:6: family: stands here for the second",
         ),
         ('location = "remote"', "location = ", "models.toml:4: location: no valid TOML"),
+        (
+            "[providers.acme]",
+            "[providers.acne]",
+            "models.toml:22: providers.acne: no model has this provider; did",
+        ),
+        (
+            "[providers.acme]",
+            "[providers.zzz]",
+            "providers.zzz: no model has this provider; remove the table",
+        ),
+        (
+            "max_in_flight = 4",
+            "in_flight = 4",
+            "models.toml:23: providers.acme.in_flight: unknown key; did you",
+        ),
+        ("max_in_flight = 4", "token = 4", "models.toml:23: providers.acme.token: a key must not stand here"),
+        (
+            "max_in_flight = 4",
+            "max_in_flight = 0",
+            "models.toml:23: providers.acme.max_in_flight: Input should be",
+        ),
+        ("tokens_per_minute = 9000", "tokens_per_minute = -1", "models.sim-elm/2.tokens_per_minute: Input"),
         ("[models.oak]", "[model.oak]", "models.toml:1: model: unknown key; every model is a table"),
     ],
 )
@@ -138,6 +178,14 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         "models.sim-elm/2.family",
         "models.sim-elm/2.families",
     ]
+
+
+@pytest.mark.parametrize("line", ["providers = 3", "providers.acme = 3"])
+def test_providers_that_are_no_tables_are_refused(tmp_path: Path, line: str) -> None:
+    """A number where a table must stand is said with what to write."""
+    told = fault(tmp_path, line + "\n" + GOOD.partition("[providers.acme]")[0])
+    assert "is no table; write [providers.NAME]" in told
+    assert "models.toml:1: providers" in told
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "models = 3\n", "[models]\n"])

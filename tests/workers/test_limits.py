@@ -83,7 +83,7 @@ class World:
         return self.limiter.snapshot([name])[name].in_flight
 
     def saturate(self, called: Model, borne: int, seconds: float, own: Limits = NONE) -> tuple[int, int]:
-        """Keep the model full for so long, where a server bears `borne` at once and each call takes 0.5 to 0.7 s.
+        """Keep the model full for so long; its server bears `borne` calls at once, each takes 0.5 to 0.7 s.
 
         (answers, 429s). A 429 comes at once and asks for 1 s.
         """
@@ -114,11 +114,10 @@ class World:
 def make(services: Services) -> Iterator[Callable[..., World]]:
     """Limiters with keys of their own, which are removed."""
     client = connect(services.addresses.broker_url)
-    made: list[str] = []
+    ours, numbers = f"test:{uuid.uuid4()}:", itertools.count()
 
     def build(**changes: object) -> World:
-        prefix = f"test:{uuid.uuid4()}:"
-        made.append(prefix)
+        prefix = f"{ours}{next(numbers)}:"
         now = [1_000_000_000.0]
         limiter = Limiter(
             client, Settings(**{"in_flight_start": 4, **changes}), prefix=prefix, clock=lambda: now[0]
@@ -126,9 +125,8 @@ def make(services: Services) -> Iterator[Callable[..., World]]:
         return World(limiter, client, prefix, now)
 
     yield build
-    for prefix in made:
-        for key in client.scan_iter(f"{prefix}*"):
-            client.delete(key)
+    for key in client.scan_iter(f"{ours}*", count=1_000):
+        client.delete(key)
     client.close()
 
 
@@ -225,7 +223,7 @@ def test_slow_start_doubles_with_each_round(make):
         seen.append(len(calls))
         for call in calls:
             world.limiter.release(oak, call, "answered")
-    assert all(1.5 * one <= other <= 2 * one + 1 for one, other in zip(seen, seen[1:4], strict=False))
+    assert all(1.5 * one <= other <= 2 * one + 1 for one, other in itertools.pairwise(seen[:4]))
     assert seen[-1] == 20
 
 
@@ -303,17 +301,17 @@ def test_the_ceiling_is_tried_rarely(make):
     world, oak = make(in_flight_start=8), model()
     world.saturate(oak, 5, 60)
     answers, refused = world.saturate(oak, 5, 240)
-    assert 4 <= refused <= 10
+    assert 8 <= refused <= 13
     assert answers / (5 / 0.595 * 240) > 0.9
 
 
-@examples(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    gaps=st.lists(st.sampled_from([0.0, 0.3, 2.0, 7.0, 20.0, 62.9]), min_size=1, max_size=60),
+    gaps=st.lists(st.sampled_from([0.0, 0.3, 2.0, 7.0, 20.0, 61.7]), min_size=1, max_size=40),
     most=st.integers(1, 6),
-    tokens=st.integers(10, 60),
-    outcomes=st.lists(st.sampled_from(["answered", "failed", "limited", "none"]), min_size=60, max_size=60),
-    sizes=st.lists(st.integers(0, 25), min_size=60, max_size=60),
+    tokens=st.integers(25, 60),
+    outcomes=st.lists(st.sampled_from(["answered", "failed", "limited", "none"]), min_size=40, max_size=40),
+    sizes=st.lists(st.integers(0, 25), min_size=40, max_size=40),
 )
 def test_no_window_holds_more_than_the_rate(make, gaps, most, tokens, outcomes, sizes):
     """Whatever the order of acquires and ends: never more requests or tokens in any window."""
@@ -355,13 +353,18 @@ def test_tokens_are_corrected_to_what_was_used(make):
     assert world.go(oak, tokens=1_000, own=own)[1] == 0
 
 
-def test_a_call_that_was_sent_late_counts_from_then(make):
-    """The server saw it when it was sent, and its minute begins there."""
-    world, oak, own = make(), model(), Limits(requests_per_minute=1)
+def test_a_call_that_was_held_up_counts_from_when_it_arrived(make):
+    """Answers take 2 s; the one that took 5 cannot have arrived before the third second."""
+    world, oak, own = make(), model(), Limits(requests_per_minute=2)
     call = world.go(oak, own=own)[0]
-    world.now[0] += 30
-    world.limiter.release(oak, call, "answered", took_s=10)
-    world.now[0] += WINDOW_S - 10 - 0.1
+    world.now[0] += 2
+    world.limiter.release(oak, call, "answered")
+    world.now[0] += 100
+    call = world.go(oak, own=own)[0]
+    world.now[0] += 5
+    world.limiter.release(oak, call, "answered")
+    assert world.go(oak, own=own)[1] == 0
+    world.now[0] += WINDOW_S - 2.1
     assert world.go(oak, own=own)[1] > 0
     world.now[0] += 0.2
     assert world.go(oak, own=own)[1] == 0

@@ -6,9 +6,9 @@ calls the model bears (the rule stands there in words). What Redis holds is wort
 calls in flight are put back (`rebuild`), and the rest is learned again.
 
 Requests and tokens are counted strictly, in a sliding log that is `MARGIN` longer than the minute: two calls
-that start a minute apart may arrive closer together, by what the second was quicker on its way. So the server
-sees no more than its rate while that difference stays below 5 % of the minute, and 95 % of the rate can be
-used.
+that start a minute apart may arrive closer together, if the first was held up on its way. Once its answer
+tells, a call's entry is moved to when it reached the server at the latest; the margin is for what that does
+not show. So the server sees no more than its rate unless a call is held up for over 13 % of the minute.
 
 While Redis is away calls go on without the limiter: an outage of Redis must not stop work that is paid for
 and in hand, and the processes' slots still bound it. Releases are kept and told when it is back.
@@ -36,7 +36,7 @@ from shared.settings import Settings
 log = logging.getLogger("consilium.limits")
 T = TypeVar("T")
 
-MARGIN = 0.05  # of the window
+MARGIN = 0.03  # of the window
 AWAY_S = 5.0  # after a failure Redis is not asked again for so long
 SAY_AGAIN_S = 60.0
 KEEP_S = 86_400  # as in common.lua
@@ -84,6 +84,7 @@ class Limiter:
         self._settings = settings
         self._prefix = prefix
         self._clock = clock
+        self._window_s = settings.limit_window_s * (1 + MARGIN)
         self._acquire = client.register_script(_script("acquire"))
         self._release = client.register_script(_script("release"))
         self._untold: deque[tuple[list[str], list[Any]]] = deque(maxlen=UNTOLD)
@@ -102,7 +103,7 @@ class Limiter:
             call_id,
             max(tokens, 0),
             lease_s,
-            self._settings.limit_window_s * (1 + MARGIN),
+            self._window_s,
             self._settings.in_flight_start,
             own.max_in_flight or self._settings.in_flight_cap,
             own.requests_per_minute or 0,
@@ -126,10 +127,8 @@ class Limiter:
         *,
         tokens: int | None = None,
         retry_after_s: float | None = None,
-        took_s: float | None = None,
     ) -> None:
-        """The call has ended. `tokens` are those it used; None: not known (limited: none). `took_s` are the
-        seconds since it was sent: known, a call that was sent long after `acquire` counts from then.
+        """The call has ended. `tokens` are those it used; None: not known (limited: none).
 
         answered   its place is free, and the limit may grow
         failed     its place is free
@@ -138,8 +137,8 @@ class Limiter:
         """
         used = "" if tokens is None else max(tokens, 0)
         wait_s = "" if retry_after_s is None else max(retry_after_s, 0.0)
-        took = "" if took_s is None else took_s
-        self._untold.append((self._keys(model), [call_id, outcome, used, wait_s, took, self._now()]))
+        args = [call_id, outcome, used, wait_s, self._window_s, self._now()]
+        self._untold.append((self._keys(model), args))
         self._tell()
 
     def snapshot(self, names: Iterable[str]) -> dict[str, Learned]:

@@ -2,7 +2,7 @@
 --
 -- KEYS  as in acquire
 -- ARGV  1 call  2 answered, failed, limited or unsent  3 tokens ('': not known)  4 retry_after_s ('': not said)
---       5 took_s, since it was sent ('': not known)  6 now (tests; '': Redis' clock)
+--       5 window_s  6 now (tests; '': Redis' clock)
 --
 -- How the limit of calls in flight is learned, between 1 and the cap: additive increase, multiplicative decrease.
 --
@@ -15,21 +15,22 @@
 --    one cut an episode. A 429 for a call that was alone is not about how many they are: from 1, slow start.
 -- 4. What was in flight at a 429 is the ceiling. Growth ends below it, and it is tried only after PROBE_CALLS answers
 --    and PROBE_HOLDS times the last hold, both doubled with each try that failed, up to DOUBTS times: so in the long
---    run a limit that is reached costs one 429 in 200 calls and one second of holding in 32. TRUST answers from the
+--    run a limit that is reached costs one 429 in 120 calls and one second of holding in 20. TRUST answers from the
 --    ceiling or above take it away, and growth goes on.
 -- 5. A 429's wait holds the model for everybody, and never shortens a longer one; then RAMP_S lets calls in one by
 --    one, so that a limit which is still too high costs one more 429 and not a volley.
 
 local TRUST = 3
-local PROBE_CALLS = 25
-local PROBE_HOLDS = 4
-local DOUBTS = 3
+local PROBE_CALLS = 30
+local PROBE_HOLDS = 5
+local DOUBTS = 2
 local LONGEST_PROBE_WAIT_S = 600
+local LATEST = 0.1
 
 local state, calls, begun, log = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local provider = { state = KEYS[5], calls = KEYS[6], log = KEYS[7] }
 local id, outcome, tokens, retry_after_s = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local took_s, now = tonumber(ARGV[5]), clock(ARGV[6])
+local window_s, now = tonumber(ARGV[5]), clock(ARGV[6])
 
 local record = redis.call('HGET', begun, id)
 redis.call('HDEL', begun, id)
@@ -46,7 +47,17 @@ if not record then return end  -- its lease was over, or Redis was flushed: noth
 local began, rank, estimate = string.match(record, '^(%S+) (%d+) (%d+)$')
 began, rank, estimate = tonumber(began), tonumber(rank), tonumber(estimate)
 
--- The log's entry, as it turned out to be: its tokens, and when it was sent rather than let in.
+-- When it reached the server, at the latest: no answer comes quicker than the quickest ones do. What was held up
+-- on its way, by a full machine or a slow database, counts from then. At most LATEST of the window later than it
+-- began, so that slow answers do not cost the rate.
+local quick = tonumber(redis.call('HGET', state, 'quick') or now - began)
+local sent = math.max(began, math.min(now - quick, began + LATEST * window_s))
+if outcome == 'answered' then
+  local took = now - began
+  redis.call('HSET', state, 'quick', text(took < quick and took or quick + (took - quick) / 50))
+end
+
+-- The log's entry, as it turned out to be: its tokens and its time.
 local function correct(whose, entries)
   -- an entry that has left the window has left the sum as well
   if redis.call('ZREM', entries, member(estimate, id)) == 0 then return end
@@ -54,7 +65,7 @@ local function correct(whose, entries)
   if outcome == 'unsent' then actual = 0 end
   redis.call('HINCRBY', whose, 'tokens', actual - estimate)
   if outcome == 'unsent' then return end
-  redis.call('ZADD', entries, text(took_s and math.max(began, now - took_s) or began), member(actual, id))
+  redis.call('ZADD', entries, text(sent), member(actual, id))
 end
 correct(state, log)
 correct(provider.state, provider.log)
@@ -72,13 +83,9 @@ end
 local function cut()
   local base = math.min(s.limit, rank)
   local fell_back = s.rose == 1 and s.top < TRUST and s.settled == 1
-  if fell_back then
-    s.limit = math.max(s.limit - 1, 1)
-    s.doubt = s.ceiling > 0 and math.min(s.doubt + 1, DOUBTS) or 0
-  else
-    s.limit = math.max(math.floor(base / 2), 1)
-    s.doubt = 0
-  end
+  local tried_ceiling = s.ceiling > 0 and s.limit >= s.ceiling
+  s.doubt = fell_back and tried_ceiling and math.min(s.doubt + 1, DOUBTS) or 0
+  s.limit = math.max(fell_back and s.limit - 1 or math.floor(base / 2), 1)
   s.ceiling, s.settled = math.max(s.limit + 1, rank), 1
   if rank == 1 then s.limit, s.ceiling, s.settled = 1, 0, 0 end
   s.cut, s.rose, s.top, s.over, s.answers = now, 0, 0, 0, 0

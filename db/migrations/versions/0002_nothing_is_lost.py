@@ -131,6 +131,14 @@ def upgrade() -> None:
         "workers",
         sa.Column("consumed_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
     )
+    # what is known of the costs so far
+    op.execute(
+        "UPDATE consultations c SET spent_usd = s.usd FROM ("
+        " SELECT o.consultation_id, o.source_id, sum(m.cost_usd) AS usd FROM model_calls m"
+        " JOIN owed_answers o ON o.id = m.owed_answer_id AND o.source_id = m.source_id"
+        " WHERE m.cost_usd > 0 GROUP BY 1, 2) s"
+        " WHERE c.id = s.consultation_id AND c.source_id = s.source_id"
+    )
 
 
 def downgrade() -> None:

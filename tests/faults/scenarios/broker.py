@@ -7,8 +7,9 @@ import shutil
 import time
 import uuid
 
-from tests.faults.bench import Bench, vignettes
-from tests.faults.registry import PREFORK, Kind, scenario
+from tests.faults.bench import Bench
+from tests.faults.planted import vignettes
+from tests.faults.registry import PREFORK, STALL_S, Kind, scenario
 
 # a redelivery time that the product refuses: forced, so that every longer call or wait comes again
 TOO_SHORT = Kind(
@@ -20,12 +21,12 @@ TOO_SHORT = Kind(
 ACCEPT_S = 1.0  # accepting never waits for the broker
 
 
-@scenario(6, "FLUSHALL", size=40, limit_s=55)
+@scenario(6, "FLUSHALL", size=40)
 def flushed(bench: Bench, size: int) -> None:
-    """While queued, while running, between the stages; stall time 60 s. Pass: 0 extra, and all done before
+    """While queued, while running, between the stages; stall time 10 min. Pass: 0 extra, and all done before
     the stall time is over: the wipe marker tells."""
     bench.delay(0.1)
-    submission = bench.submit(size, stall_s=60)
+    submission = bench.submit(size, stall_s=600)
     bench.until(lambda now: now.dispatched > 0, submission)
     bench.flush()
     share = bench.rng.uniform(0.1, 0.4)
@@ -40,7 +41,7 @@ def flushed(bench: Bench, size: int) -> None:
 def killed_with_aof(bench: Bench, size: int) -> None:
     """Pass: 0 extra; accepting goes on and takes < 1 s, `consilium submit` ends with 0."""
     bench.delay(0.2)
-    submissions = [bench.submit(size)]
+    submissions = [bench.submit(size, stall_s=STALL_S)]
     share = bench.rng.uniform(0.1, 0.6)
     bench.until(lambda now: now.share > share, *submissions)
     with bench.outage("redis", 2.0):
@@ -55,7 +56,7 @@ def killed_with_aof(bench: Bench, size: int) -> None:
 def killed_without_aof(bench: Bench, size: int) -> None:
     """It comes back empty. Pass: 0 extra; accepting goes on and takes < 1 s."""
     bench.delay(0.2)
-    submissions = [bench.submit(size)]
+    submissions = [bench.submit(size, stall_s=STALL_S)]
     share = bench.rng.uniform(0.1, 0.6)
     bench.until(lambda now: now.share > share, *submissions)
     shutil.rmtree(bench.home / "redis" / "appendonlydir")
@@ -66,10 +67,10 @@ def killed_without_aof(bench: Bench, size: int) -> None:
 
 @scenario(7, "Redis killed, workers half busy", size=2, variant="half busy")
 def killed_half_busy(bench: Bench, size: int) -> None:
-    """Workers with free slots exit when Redis dies; five times. Pass: 0 extra; who exited runs again."""
-    for _ in range(5):
+    """Workers with free slots exit when Redis dies; three times. Pass: 0 extra; who exited runs again."""
+    for _ in range(3):
         bench.delay(1.0)
-        submission = bench.submit(size)
+        submission = bench.submit(size, stall_s=STALL_S)
         bench.until(lambda now: now.in_flight >= 2, submission)
         with bench.outage("redis", bench.rng.uniform(0.5, 1.5)):
             pass
@@ -86,7 +87,7 @@ scenario(7, "Redis killed, workers half busy", size=2, kind=PREFORK, variant="ha
 def hangs(bench: Bench, size: int) -> None:
     """SIGSTOP for longer than the socket time-outs. Pass: 0 extra; accepting takes < 1 s throughout."""
     bench.delay(0.2)
-    submissions = [bench.submit(size)]
+    submissions = [bench.submit(size, stall_s=STALL_S)]
     share = bench.rng.uniform(0.05, 0.4)
     bench.until(lambda now: now.share > share, *submissions)
     with bench.hang("redis"):
@@ -103,7 +104,7 @@ def publish_fails(bench: Bench, size: int) -> None:
     and inside `advance`. Pass: 0 extra."""
     for after in (1, 2):
         bench.hooks.put("publish fails after", str(after))
-        bench.finish(bench.submit(size, stall_s=3))
+        bench.finish(bench.submit(size, stall_s=STALL_S / 2))
     failed = bench.hooks.told("publish failed")
     bench.fault(failed)
     bench.expect("broken publishes", failed > 0, failed)

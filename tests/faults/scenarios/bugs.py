@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.faults.bench import Bench
-from tests.faults.registry import Kind, scenario
+from tests.faults.registry import STALL_S, Kind, scenario
 
 POISON = Kind(
     "poison",
@@ -21,7 +21,7 @@ def header_raises(bench: Bench, size: int) -> None:
     once = 5
     bench.hooks.arm("a bug once", once)
     bench.hooks.arm("header raises", once)
-    bench.finish(bench.submit(size, stall_s=3), allowed=once)
+    bench.finish(bench.submit(size, stall_s=STALL_S / 2), allowed=once)
     bench.fault(2 * once)
     cursed: list[str] = []
 
@@ -31,7 +31,7 @@ def header_raises(bench: Bench, size: int) -> None:
 
     before = bench.hooks.told("bug")
     seats = 3 * (1 + bench.settings.max_substitutions)
-    submission = bench.submit(size // 2, known=curse)
+    submission = bench.submit(size // 2, stall_s=STALL_S / 2, known=curse)
     bench.finish(submission, allowed=2 * seats * bench.settings.max_tries, failed=2)
     bench.fault(bench.hooks.told("bug") - before)
     failed = bench.ask(
@@ -57,7 +57,7 @@ def poison(bench: Bench, size: int) -> None:
         poisoned.append(ids[0])
         bench.hooks.put("poison", f"{ids[0]}:0")
 
-    submission = bench.submit(size, known=poison_first)
+    submission = bench.submit(size, stall_s=STALL_S, known=poison_first)
     bench.until(lambda now: now.unfinished == 0, submission, what="the end")
     rows = bench.ask(
         "SELECT id::text, state, reason, crashes, occupancy FROM owed_answers "

@@ -19,6 +19,7 @@ from pathlib import Path
 from producers.cli.stack import commands
 from tests.faults.bench import Bench, Failed, vignettes
 from tests.faults.disk import CannotMount, SmallDisk
+from tests.faults.planted import planted
 from tests.faults.registry import Kind, scenario
 from tests.faults.restore import base_backup, restore
 
@@ -71,7 +72,7 @@ def _ended(bench: Bench, submission: uuid.UUID, within_s: float) -> bool:
 
 SMALL_DISKS = Kind("small disks", {"hold_s": 15})
 FULL_S = 5.0
-BATCHES = (240, 2)  # more than fits into PostgreSQL's half-full pages; Redis holds no batch
+BATCHES = (1_000, 2)  # more than PostgreSQL has room for; Redis holds no batch
 STORED = """
     SELECT (SELECT count(*) FROM records), (SELECT count(*) FROM consultations),
            (SELECT count(*) FROM clinical_documents WHERE kind IN ('vignette', 'set_aside'))
@@ -89,7 +90,7 @@ def full_disks(bench: Bench, size: int) -> None:
             return
         for disk, batch in zip(disks, BATCHES, strict=True):
             _full(bench, disk, size, batch)
-        found = bench.planted()
+        found = planted(bench.broker(), bench.home)
         bench.expect("the planted word nowhere outside PostgreSQL", not found, found)
 
 
@@ -99,12 +100,12 @@ def _full(bench: Bench, disk: SmallDisk, size: int, batch: int) -> None:
     submission = bench.submit(size)
     bench.until(lambda now: now.share > 0.2, submission, what="a fifth of it")
     before = bench.ask(STORED)
-    disk.fill()
-    full_until = time.monotonic() + FULL_S
+    disk.fill(leave_mb=1)  # for the beginning of the batch
     lines = b"\n".join(vignettes(batch))
     submitted = bench.cli("submit", "-", "--purpose", "evaluation", stdin=lines)
     bench.expect("exit code 0 or 7", submitted.returncode in (0, 7), submitted.stderr.decode()[-500:])
-    threading.Event().wait(max(0.0, full_until - time.monotonic()))
+    disk.fill()
+    threading.Event().wait(FULL_S)
     disk.empty()
     bench.stack.wait_ready()
     bench.fault()

@@ -5,11 +5,10 @@ from __future__ import annotations
 import signal
 
 from tests.faults.bench import Bench
-from tests.faults.registry import PREFORK, THREADS, Kind, scenario
+from tests.faults.registry import PREFORK, STALL_S, Kind, scenario
 
 # the broker gives a dead worker's messages back within the run; everywhere else the sweep alone recovers
 REDELIVERED = Kind("redelivered", {"hold_s": 3, "countdown_cap_s": 2, "visibility_s": 12})
-SLOTS = 8
 
 
 @scenario(2, "kill -9 of busy pool children", size=30, kind=PREFORK)
@@ -17,9 +16,11 @@ def busy_children(bench: Bench, size: int) -> None:
     """8 kills. Pass: ≤ 8 extra, one for each kill."""
     kills = 8
     bench.delay(0.3)
-    submission = bench.submit(size)
+    submission = bench.submit(size, stall_s=STALL_S)
     for share in sorted(bench.rng.uniform(0.02, 0.75) for _ in range(kills)):
-        bench.until(lambda now, s=share: now.share > s and now.in_flight >= SLOTS, submission)
+        bench.until(
+            lambda now, s=share: now.share > s and now.in_flight >= bench.settings.model_slots, submission
+        )
         bench.kill_child(bench.rng.choice(bench.children(bench.rng.choice(bench.workers))))
     bench.finish(submission, allowed=kills)
 
@@ -32,11 +33,11 @@ def whole_worker(bench: Bench, size: int) -> None:
     """
     kills = 3
     bench.delay(0.3)
-    submission = bench.submit(size)
+    submission = bench.submit(size, stall_s=STALL_S)
     for share in sorted(bench.rng.uniform(0.02, 0.75) for _ in range(kills)):
-        bench.until(lambda now, s=share: now.share > s and now.in_flight >= SLOTS // 2, submission)
+        bench.until(lambda now, s=share: now.share > s and now.in_flight >= 4, submission)
         bench.kill(bench.rng.choice(bench.workers))
-    bench.finish(submission, allowed=kills * SLOTS)
+    bench.finish(submission, allowed=kills * bench.settings.model_slots)
 
 
 scenario(3, "kill -9 of a whole worker", size=30, kind=PREFORK, variant="prefork")(whole_worker)
@@ -53,7 +54,7 @@ def before_counting(bench: Bench, size: int) -> None:
 @scenario(4, "death around the chord's count", size=20, variant="threads")
 def before_counting_in_threads(bench: Bench, size: int) -> None:
     """The same of a whole worker with threads. Pass: ≤ one extra for each other thread."""
-    _die_around_the_count(bench, size, allowed=4 * (SLOTS - 1))
+    _die_around_the_count(bench, size, allowed=4 * (bench.settings.model_slots - 1))
 
 
 def _die_around_the_count(bench: Bench, size: int, *, allowed: int) -> None:
@@ -61,7 +62,7 @@ def _die_around_the_count(bench: Bench, size: int, *, allowed: int) -> None:
     bench.rng.shuffle(deaths)
     shares = sorted(bench.rng.uniform(0.02, 0.6) for _ in deaths)
     bench.delay(0.1)
-    submission = bench.submit(size)
+    submission = bench.submit(size, stall_s=STALL_S)
     for share, death in zip(shares, deaths, strict=True):
         bench.until(lambda now, s=share: now.share > s, submission)
         bench.hooks.arm(death)
@@ -75,8 +76,8 @@ def clean_stop(bench: Bench, size: int) -> None:
     """A worker with calls in flight is told to stop; a new one comes. Pass: 0 extra; no lease is left
     behind; gone within T + H + 10 s."""
     bench.delay(0.5)  # shorter than the grace time
-    submission = bench.submit(size)
-    bench.until(lambda now: now.share > 0.1 and now.in_flight >= SLOTS, submission)
+    submission = bench.submit(size, stall_s=STALL_S)
+    bench.until(lambda now: now.share > 0.1 and now.in_flight >= bench.settings.model_slots, submission)
     name = bench.rng.choice(bench.workers)
     pid = bench.stack.pid(name)
     [(boot,)] = bench.ask("SELECT boot_id::text FROM workers WHERE starts_with(name, %s || '@')", name)
@@ -96,7 +97,7 @@ def clean_stop(bench: Bench, size: int) -> None:
 scenario(17, "SIGTERM under load", size=20, kind=PREFORK, variant="prefork")(clean_stop)
 
 
-@scenario(18, "everything, drawn", size=40, kind=THREADS, limit_s=150)
+@scenario(18, "everything, drawn", size=40, limit_s=300)
 def everything(bench: Bench, size: int) -> None:
     """2 kills, 2 FLUSHALL, a killed Redis, a killed PostgreSQL, three times at other instants.
 
@@ -107,7 +108,7 @@ def everything(bench: Bench, size: int) -> None:
         bench.rng.shuffle(faults)
         shares = sorted(bench.rng.uniform(0.02, 0.75) for _ in faults)
         bench.delay(0.1)
-        submission = bench.submit(size)
+        submission = bench.submit(size, stall_s=STALL_S)
         for share, fault in zip(shares, faults, strict=True):
             bench.until(lambda now, s=share: now.share > s, submission)
             if fault == "kill":
@@ -117,4 +118,4 @@ def everything(bench: Bench, size: int) -> None:
             else:
                 with bench.outage(fault, 2.0):
                     pass
-        bench.finish(submission, allowed=2 * SLOTS)
+        bench.finish(submission, allowed=2 * bench.settings.model_slots)

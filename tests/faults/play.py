@@ -1,0 +1,38 @@
+"""One scenario on a running set: begun, run, searched for the planted word, and what it came to."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from dataclasses import dataclass
+
+from tests.faults.bench import Bench, Failed, Tally
+from tests.faults.planted import planted
+from tests.faults.registry import Scenario
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one scenario came to; `problem` is empty where it passed."""
+
+    scenario: Scenario
+    tally: Tally
+    seconds: float
+    problem: str
+
+
+def play(bench: Bench, each: Scenario, *, size: int | None = None, limit_s: float | None = None) -> Row:
+    """Run one scenario on a running set."""
+    began = time.monotonic()
+    problem = ""
+    try:
+        bench.begin(limit_s=limit_s or each.limit_s, what=each.key)
+        each.run(bench, size or each.size)
+        found = planted(bench.broker(), bench.home)
+        bench.expect("the planted word nowhere outside PostgreSQL", not found, found)
+    except Failed as failed:
+        problem = str(failed)
+    except Exception as error:  # noqa: BLE001 - told, and the others go on
+        problem = f"{type(error).__name__}: {error}"
+        traceback.print_exc()
+    return Row(each, bench.tally, time.monotonic() - began, problem)
