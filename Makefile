@@ -21,7 +21,7 @@ demo: $(VENV)/.ready ## the whole story in two minutes: 20 vignettes, one killed
 	@$(VENV)/bin/consilium demo
 
 test: lint ## every check and every test
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2
 
 faults: $(VENV)/.ready ## the fault suite; SCENARIO=24,25 SIZE=5000 SEED=1 WITHOUT=claim,sweeper,late-ack
 	$(PY) -m tests.faults $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(SIZE),--size $(SIZE)) \

@@ -24,6 +24,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--size", type=int, default=60, help="records in the pipeline's bulk tests")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several processes (`-n 2`) a file stays in one, and so do all tests of the one running set."""
+    for item in items:
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group(folder if folder == "pipeline" else str(item.path)))
+
+
 @pytest.fixture
 def size(request: pytest.FixtureRequest) -> int:
     """Records in a bulk test."""

@@ -10,7 +10,16 @@ import pytest
 from sqlalchemy import text
 
 from db.engine import transaction
-from db.queries import health, measurements
+from db.queries import (
+    consultations,
+    dispatching,
+    events,
+    health,
+    heartbeats,
+    measurements,
+    model_calls,
+    owed_answers,
+)
 from db.tables import Consultation
 from tests.accepted import TRIO, ask, claim, consultations_of, context, one_owed, owed_by, submit
 from workers.context import Context
@@ -91,6 +100,22 @@ def _end(
     )
 
 
+# What every sweep and every dispatch asks.
+SWEPT = {
+    f"{module.__name__}.{name}": getattr(module, name)
+    for module, names in (
+        (dispatching, ("FREE", "NEXT", "WAITING")),
+        (consultations, ("RESUME", "FLAG_ALL", "EXPIRED")),
+        (heartbeats, ("HOLD", "FREE")),
+        (owed_answers, ("WAKE", "END_LEASES_OF_FORMER_SELF")),
+        (model_calls, ("OPEN",)),
+        (events, ("MAY_BE_FINISHED", "DELIVER")),
+    )
+    for name in names
+}
+VALUES: dict[str, Any] = {"bounds": [1.0, 2.0], "queues": ["remote"], "id": None}
+
+
 def test_no_measurement_reads_the_history(ctx: Context, size: int) -> None:
     """With many ended consultations (in full: 200,000) no statement scans a table that grows with them."""
     submit(ctx, 3)
@@ -111,10 +136,11 @@ def test_no_measurement_reads_the_history(ctx: Context, size: int) -> None:
         if isinstance(value, type(text("")))
     }
     assert len(statements) >= 15
+    statements |= SWEPT
     scanned = {}
     with ctx.transaction() as session:
         for name, statement in statements.items():
-            values = {k: [1.0, 2.0] if k == "bounds" else "60" for k in statement.compile().params}
+            values = {k: VALUES.get(k, "60") for k in statement.compile().params}
             explained = text(f"EXPLAIN (FORMAT JSON) {statement.text}")
             plan = session.execute(explained, values).scalar_one()
             scanned[name] = sorted(set(_seq_scans(plan[0]["Plan"])) & set(BIG))
