@@ -174,14 +174,15 @@ def rate(kind: str, url: str, redis_url: str, seconds: float) -> None:
     httpx.post(f"{url}/ledger/reset").raise_for_status()
     capacity(url, requests_per_minute=RATE, retry_after_s=1)
     run = Run(kind, url, redis_url, seconds, RATE)
-    time.sleep(WINDOW_S)  # the first minute is a burst
-    first = run.books()
-    time.sleep(seconds - WINDOW_S - 0.1)
-    last = run.books()
+    # when the 61st call arrived, the 121st, …: whole minutes, wherever in them the calls lie
+    reached: list[float] = []
+    while time.time() < run.began + seconds - 0.2:
+        time.sleep(0.1)
+        last = run.books()
+        while last["calls"] - last["limited"] > RATE * (len(reached) + 1):
+            reached.append(time.time())
     run.end()
-    used = (last["calls"] - last["limited"] - first["calls"] + first["limited"]) / (
-        RATE * (seconds - WINDOW_S - 0.1) / WINDOW_S
-    )
+    used = (len(reached) - 1) * WINDOW_S / (reached[-1] - reached[0])
     print(
         f"rate   {kind:9} {last['calls']:5} calls, largest window {last['peak']:4} of {RATE}, "
         f"used {used:4.0%} of the rate, 429 share {last['limited'] / max(last['calls'], 1):.2%}",

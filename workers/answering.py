@@ -29,6 +29,10 @@ from workers.storing import hold, read_stored, store_raw
 
 log = logging.getLogger("consilium.answering")
 
+BUSY_S = 5.0
+"""A copy that finds the answer under work looks again so often: long before the lease ends the answer may be
+there, and its chord waits for this copy."""
+
 
 @dataclass(frozen=True)
 class Again:
@@ -69,8 +73,10 @@ def answer(ctx: Context, owed_id: uuid.UUID, *, quarantine: bool = False) -> Ref
             seen = owed_answers.look(session, owed_id)
             if seen is None or seen.state != "owed":
                 return _lost(seen) if seen is not None and seen.state == "excused" else None
+            if seen.waits_s > 0:
+                return Again(seen.waits_s)
             if seen.busy_s > 0:
-                return Again(seen.busy_s)
+                return Again(min(seen.busy_s, BUSY_S))
             if seen.crashes >= CRASHES_BEFORE_EXCUSE:
                 owed_answers.excuse(session, owed_id, "crashed")
                 continue

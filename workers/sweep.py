@@ -39,7 +39,9 @@ log = logging.getLogger("consilium.sweep")
 def sweep(ctx: Context, app: Celery, broker: redis.Redis) -> int:
     """One sweep; how many consultations were sent."""
     _expire(ctx)
-    if broker.set(WIPE_MARKER, 1, nx=True):
+    with ctx.transaction() as session:
+        first = heartbeats.tick(session, ctx.name)
+    if broker.set(WIPE_MARKER, 1, nx=True) and not first:
         _flushed(ctx)
     _heartbeats(ctx, app)
     with ctx.transaction() as session:
@@ -90,7 +92,6 @@ def _heartbeats(ctx: Context, app: Celery) -> None:
     """One through each queue; what lies in a queue that nobody takes from is held."""
     stale_s = ctx.settings.heartbeat_stale_s
     with ctx.transaction() as session:
-        heartbeats.tick(session, ctx.name)
         due = heartbeats.to_send(session, [q for q in QUEUES if q != heartbeats.OWN], stale_s=stale_s)
         stale = heartbeats.stale(session, stale_s=stale_s)
         heartbeats.hold(session, stale)

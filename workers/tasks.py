@@ -11,11 +11,11 @@ import random
 import traceback
 import uuid
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from celery import Task
-from celery.exceptions import Ignore, MaxRetriesExceededError, Reject, Retry
+from celery.exceptions import Ignore, Reject, Retry
 from sqlalchemy.exc import OperationalError
 
 from db.queries import events, heartbeats, workers
@@ -30,6 +30,11 @@ AnyTask = Task[..., Any]
 Run = Callable[..., None]
 
 
+# Whoever waits, for a place or for PostgreSQL, comes again as often as it takes. (Given to `retry`, None
+# would mean Celery's default of three.)
+consilium_task = partial(app.task, bind=True, max_retries=None)
+
+
 class TaskBug(ConsiliumError):
     """A bug of ours ended a task: its type and place are told, never its message, which may quote text."""
 
@@ -41,11 +46,11 @@ def guarded(run: Run) -> Run:
     def guard(self: AnyTask, *args: Any) -> None:
         try:
             run(self, *args)
-        except (Ignore, Reject, Retry, MaxRetriesExceededError):
+        except (Ignore, Reject, Retry):
             raise
         except OperationalError:
             log.warning("postgresql away task=%s", self.name)
-            raise self.retry(countdown=2 + 3 * random.random(), max_retries=None, exc=None) from None
+            raise self.retry(countdown=2 + 3 * random.random(), exc=None) from None
         except Exception as error:  # noqa: BLE001 - told by type and place, then raised
             place = traceback.extract_tb(error.__traceback__)[-1]
             bug = TaskBug(f"{type(error).__name__} at {place.name}:{place.lineno}")
@@ -77,32 +82,32 @@ def _answer(task: AnyTask, version: int, owed_id: str) -> None:
     match answering.answer(get_context(), uuid.UUID(owed_id), quarantine=_queue(task) == "quarantine"):
         case answering.Again(wait_s):
             countdown = min(wait_s, get_context().settings.countdown_cap_s) + random.uniform(0.02, 0.25)
-            raise task.retry(countdown=countdown, max_retries=None)
+            raise task.retry(countdown=countdown)
         case answering.Lost(consultation_id):
             flow.replace_now(get_context(), app, consultation_id)
         case answering.Quarantine():
-            raise task.retry(countdown=0, max_retries=None, queue="quarantine")
+            raise task.retry(countdown=0, queue="quarantine")
         case answering.Stopping():
             raise Reject(reason="stopping", requeue=True)
         case answering.Deferred() | None:
             return
 
 
-@app.task(bind=True, name="consilium.generate")
+@consilium_task(name="consilium.generate")
 @guarded
 def generate(self: AnyTask, version: int, owed_id: str) -> None:
     """One seat's answer to the vignette."""
     _answer(self, version, owed_id)
 
 
-@app.task(bind=True, name="consilium.review")
+@consilium_task(name="consilium.review")
 @guarded
 def review(self: AnyTask, version: int, owed_id: str) -> None:
     """One seat's grade of another's answer."""
     _answer(self, version, owed_id)
 
 
-@app.task(bind=True, name="consilium.advance")
+@consilium_task(name="consilium.advance")
 @guarded
 def advance(self: AnyTask, version: int, consultation_id: str) -> None:
     """Every seat has answered or is excused: on to the reviews."""
@@ -110,7 +115,7 @@ def advance(self: AnyTask, version: int, consultation_id: str) -> None:
         flow.go_on(get_context(), app, uuid.UUID(consultation_id))
 
 
-@app.task(bind=True, name="consilium.conclude")
+@consilium_task(name="consilium.conclude")
 @guarded
 def conclude(self: AnyTask, version: int, consultation_id: str) -> None:
     """The consensus, in one transaction."""
@@ -118,7 +123,7 @@ def conclude(self: AnyTask, version: int, consultation_id: str) -> None:
         concluding.conclude(get_context(), uuid.UUID(consultation_id))
 
 
-@app.task(bind=True, name="consilium.announce")
+@consilium_task(name="consilium.announce")
 @guarded
 def announce(self: AnyTask, version: int, consultation_id: str) -> None:
     """The events of its end, from the outbox."""
@@ -126,21 +131,21 @@ def announce(self: AnyTask, version: int, consultation_id: str) -> None:
         dispatch.announce(get_context(), app, uuid.UUID(consultation_id))
 
 
-@app.task(bind=True, name=NUDGE)
+@consilium_task(name=NUDGE)
 @guarded
 def dispatch_waiting(self: AnyTask) -> None:
     """The nudge: something may wait for its first dispatch."""
     dispatch.dispatch(get_context(), app)
 
 
-@app.task(bind=True, name=SWEEP)
+@consilium_task(name=SWEEP)
 @guarded
 def resume_stalled(self: AnyTask) -> None:
     """The sweep: anything that stopped moving goes on from what is stored."""
     sweep.sweep(get_context(), app, get_context().broker)
 
 
-@app.task(bind=True, name=HEARTBEAT)
+@consilium_task(name=HEARTBEAT)
 @guarded
 def heartbeat(self: AnyTask, version: int, sent_ms: int) -> None:
     """Work flows through this queue."""
@@ -149,7 +154,7 @@ def heartbeat(self: AnyTask, version: int, sent_ms: int) -> None:
             heartbeats.received(session, _queue(self), sent_ms=sent_ms, worker=get_context().name)
 
 
-@app.task(bind=True, name="consilium.deliver_events")
+@consilium_task(name="consilium.deliver_events")
 @guarded
 def deliver_events(self: AnyTask) -> None:
     """Whatever `announce` did not come to: finished submissions, undelivered events."""
@@ -159,14 +164,14 @@ def deliver_events(self: AnyTask) -> None:
         events.deliver(session)
 
 
-@app.task(bind=True, name="consilium.recompute_reviewers")
+@consilium_task(name="consilium.recompute_reviewers")
 @guarded
 def recompute_reviewers(self: AnyTask) -> None:
     """The reviewers' memory, from raw grades, once a period."""
     _once_a_period("recompute_reviewers", get_context().settings.recompute_every_s, recompute.reviewers)
 
 
-@app.task(bind=True, name=CHECK_MODEL)
+@consilium_task(name=CHECK_MODEL)
 @guarded
 def check_model(self: AnyTask, version: int, check_id: str, model: str) -> None:
     """Whether a model answers, told to whoever asked."""

@@ -35,9 +35,11 @@ OWN = "conclude"
 """The sweep's own queue: that it runs is the proof."""
 
 TICK = text("""
+    WITH before AS (SELECT FROM heartbeats WHERE queue = :own)
     INSERT INTO heartbeats (queue, proven_at, worker) VALUES (:own, now(), :worker)
     ON CONFLICT (queue) DO UPDATE
     SET sent_at = now(), received_at = now(), proven_at = now(), worker = excluded.worker
+    RETURNING NOT EXISTS (SELECT FROM before)
 """)
 
 # Nothing sent before a flush proves anything: each queue may be tried again at once.
@@ -60,9 +62,10 @@ FREE = text("""
 """)
 
 
-def tick(session: Session, worker: str) -> None:
-    """The sweep runs."""
-    session.execute(TICK, {"own": OWN, "worker": worker})
+def tick(session: Session, worker: str) -> bool:
+    """The sweep runs; whether it is the first ever."""
+    first: bool = session.execute(TICK, {"own": OWN, "worker": worker}).scalar_one()
+    return first
 
 
 def to_send(session: Session, queues: Sequence[str], *, stale_s: float) -> list[tuple[str, int]]:

@@ -23,7 +23,8 @@ CRASHES_BEFORE_EXCUSE = 3
 LOOK = text("""
     SELECT o.id, o.source_id, o.consultation_id, o.kind, o.seat, o.occupancy, o.about, o.state, o.prompt_id,
            o.crashes + (o.claimed_until IS NOT NULL AND o.claimed_until <= now())::int AS crashes,
-           greatest(extract(epoch FROM greatest(o.claimed_until, o.not_before) - now()), 0)::float AS busy_s,
+           greatest(extract(epoch FROM o.claimed_until - now()), 0)::float AS busy_s,
+           greatest(extract(epoch FROM o.not_before - now()), 0)::float AS waits_s,
            o.claims, o.raw_id IS NOT NULL AS stored,
            c.document_id, c.seed, c.n, c.kind AS task_kind, c.priority,
            m.name AS model, m.id AS model_version_id, s.policy, s.name AS source
@@ -214,7 +215,7 @@ VOID_REST = text("""
 
 @dataclass(frozen=True)
 class Look:
-    """One owed answer with what surrounds it; `busy_s` until its lease or its wait ends, 0 if free."""
+    """One owed answer with its surroundings; `busy_s` until its lease ends, `waits_s` until its wait does."""
 
     id: uuid.UUID
     source_id: uuid.UUID
@@ -227,6 +228,7 @@ class Look:
     prompt_id: str
     crashes: int
     busy_s: float
+    waits_s: float
     claims: int
     stored: bool  # a raw answer waits to be read: nobody is called
     document_id: uuid.UUID

@@ -15,7 +15,7 @@ from db.queries import owed_answers
 from db.queries.owed_answers import Claim, Usage
 from tests import accepted
 from tests.accepted import ask, calls, claim, one_owed, row, run_out
-from workers import answering
+from workers import answering, storing
 from workers.clients import Reply
 from workers.context import Context
 
@@ -138,7 +138,7 @@ def test_not_before_is_waited_for(ctx: Context) -> None:
     with ctx.transaction() as session:
         seen = owed_answers.look(session, owed_id)
     assert seen is not None
-    assert 200 < seen.busy_s <= 300
+    assert 200 < seen.waits_s <= 300
     assert claim(ctx, owed_id) is None
     ask(ctx, "UPDATE owed_answers SET not_before = now() WHERE id = %s", owed_id)
     assert held(ctx, owed_id).claim == 2
@@ -224,7 +224,7 @@ def late(ctx: Context, owed_id: uuid.UUID) -> uuid.UUID | None:
     assert seen is not None
     reply = Reply("{}", "m", None, 100, 50, "stop", 1.0)
     first = Claim(claim=1, tries=0, raw_id=None, repair_of=None, limited_s=None)
-    return answering._store_raw(ctx, seen, first, ctx.registry[seen.model], reply)
+    return storing.store_raw(ctx, seen, first, ctx.registry[seen.model], reply)
 
 
 def taken_over(ctx: Context, owed_id: uuid.UUID) -> None:

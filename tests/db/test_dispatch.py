@@ -287,11 +287,14 @@ def test_sources_take_turns(ctx: Context) -> None:
     big = consultations_of(ctx, submit(ctx, 20, source="big"))
     small = consultations_of(ctx, submit(ctx, 3, source="small"))
     third = consultations_of(ctx, submit(ctx, 1, source="third"))
-    first = taken(ctx, 8, source_window=4)
-    assert set(first) == {*big[:4], *small, *third}
+    first = set(taken(ctx, 8, source_window=4))
+    assert first >= {*small, *third}
+    assert len(first & set(big)) == 4
     assert taken(ctx, 20, source_window=4) == [], "who has its share in flight waits, whatever is free"
-    in_transaction(ctx, consultations.end, consultation_id=big[0], state="completed")
-    assert taken(ctx, 20, source_window=4) == [big[4]]
+    ended = (first & set(big)).pop()
+    in_transaction(ctx, consultations.end, consultation_id=ended, state="completed")
+    [next_] = taken(ctx, 20, source_window=4)
+    assert next_ in set(big) - first
 
 
 def test_waiting_lifts_what_is_less_urgent(ctx: Context) -> None:

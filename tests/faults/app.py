@@ -26,7 +26,7 @@ import workers.tasks  # its module reads the configuration that workers.app has 
 from db.queries import owed_answers
 from shared.errors import RateLimited
 from tests.faults.hooks import VARIABLE, Hooks
-from workers import answering, dispatch, storing, sweep
+from workers import answering, dispatch, recompute, storing, sweep
 from workers.app import app
 from workers.backend import LeanRedisBackend
 
@@ -153,6 +153,16 @@ def _reading(original: Any) -> Any:
     return read_answer
 
 
+def _recomputing(original: Any) -> Any:
+    """26: how often the periodic job runs."""
+
+    def reviewers(*args: Any, **more: Any) -> Any:
+        hooks.tell("recomputed")
+        return original(*args, **more)
+
+    return reviewers
+
+
 @task_prerun.connect
 def count(task: Any, **_: Any) -> None:
     """How often each task began to run, where a scenario wants to know."""
@@ -166,6 +176,7 @@ _around(answering, "answer", _answering)
 _around(answering, "_attempt", _attempting)
 _around(answering, "client_for", _clients)
 _around(storing, "read_answer", _reading)
+_around(recompute, "reviewers", _recomputing)
 
 
 # --- protections switched off
@@ -179,7 +190,7 @@ if "claim" in without:
     def _look(original: Any) -> Any:
         def look(session: Any, owed_id: uuid.UUID) -> Any:
             seen = original(session, owed_id)
-            return seen and replace(seen, busy_s=0.0)
+            return seen and replace(seen, busy_s=0.0, waits_s=0.0)
 
         return look
 

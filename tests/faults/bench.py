@@ -21,7 +21,6 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,7 @@ from shared.registry import load_registry
 from shared.sealing import SiteKey
 from shared.settings import read_settings
 from tests.faults import progress
-from tests.faults.books import Books, read_books
+from tests.faults.books import Books, Tally, read_books
 from tests.faults.hooks import VARIABLE, Hooks
 from tests.faults.planted import vignettes
 from tests.faults.progress import Now
@@ -59,21 +58,6 @@ IDS = text("SELECT id FROM consultations WHERE submission_id = :id ORDER BY id")
 
 class Failed(Exception):
     """The pass criterion of a scenario does not hold; says what was expected and what was found."""
-
-
-@dataclass
-class Tally:
-    """One row of the table."""
-
-    consultations: int = 0
-    faults: int = 0
-    lost: int = 0
-    double: int = 0
-    early: int = 0
-    overlap: int = 0
-    extra: int = 0
-    allowed: int = 0
-    recovery_s: list[float] = field(default_factory=list)
 
 
 class Bench:
@@ -91,6 +75,7 @@ class Bench:
         self.tally = Tally()
         self.rng = random.Random(seed)
         self._fault_ends: list[datetime] = []
+        self._open: list[uuid.UUID] = []  # submitted, and not in the row yet
         self._deadline = float("inf")
         self._listening: psycopg.Connection[Any] | None = None
         self.stack: Stack
@@ -150,7 +135,7 @@ class Bench:
         self._fresh()
 
     def _fresh(self) -> None:
-        self._fault_ends = []
+        self._fault_ends, self._open = [], []
         self.panel("/control/faults", "off")
         self.panel("/control/delay", {"seconds": 0})
         self.panel("/ledger/reset", {})
@@ -162,17 +147,19 @@ class Bench:
         extra calls; `failed`: consultations that end failed, None for any number. Then the panel is instant
         again and its ledger empty, for a second part of the same scenario.
         """
-        try:
-            self.until(lambda now: now.unfinished == 0, *ids, what="the end")
-        except Failed:
-            self._add(self._books(ids, allowed, failed, settle_s=0), ids, allowed)
-            raise
+        self.until(lambda now: now.unfinished == 0, *ids, what="the end")
         books = self._books(ids, allowed, failed, settle_s=SETTLE_S)
         self._add(books, ids, allowed)
         if books.faults:
             raise Failed("; ".join(books.faults))
         self._fresh()
         return books
+
+    def abandon(self) -> None:
+        """Add what a failed scenario submitted and did not come to the end of to the row, as it stands."""
+        if self._open:
+            ids = tuple(self._open)
+            self._add(self._books(ids, 0, None, settle_s=0), ids, 0)
 
     def _books(
         self, ids: tuple[uuid.UUID, ...], allowed: int, failed: int | None, *, settle_s: float
@@ -188,7 +175,7 @@ class Bench:
             time.sleep(0.1)
 
     def _add(self, books: Books, ids: tuple[uuid.UUID, ...], allowed: int) -> None:
-        row = self.tally
+        row, self._open = self.tally, []
         for name in ("consultations", "lost", "double", "early", "overlap", "extra"):
             setattr(row, name, getattr(row, name) + getattr(books, name))
         row.allowed += allowed
@@ -267,6 +254,7 @@ class Bench:
                 session.execute(RESTALL, {**mine, "stall_s": stall_s})
             if known is not None:
                 known([str(id_) for id_ in session.execute(IDS, mine).scalars()])
+        self._open.append(receipt.submission_id)
         if nudged:
             nudge(self.settings)
         return receipt.submission_id

@@ -81,6 +81,21 @@ class Books:
     faults: list[str] = field(default_factory=list)
 
 
+@dataclass
+class Tally:
+    """One row of the table."""
+
+    consultations: int = 0
+    faults: int = 0
+    lost: int = 0
+    double: int = 0
+    early: int = 0
+    overlap: int = 0
+    extra: int = 0
+    allowed: int = 0
+    recovery_s: list[float] = field(default_factory=list)
+
+
 def read_books(
     connection: psycopg.Connection[Any],
     ledger: Mapping[str, Any],

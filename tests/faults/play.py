@@ -6,7 +6,8 @@ import time
 import traceback
 from dataclasses import dataclass
 
-from tests.faults.bench import Bench, Failed, Tally
+from tests.faults.bench import Bench, Failed
+from tests.faults.books import Tally
 from tests.faults.planted import planted
 from tests.faults.registry import Scenario
 
@@ -35,4 +36,9 @@ def play(bench: Bench, each: Scenario, *, size: int | None = None, limit_s: floa
     except Exception as error:  # noqa: BLE001 - told, and the others go on
         problem = f"{type(error).__name__}: {error}"
         traceback.print_exc()
+    if problem:
+        try:
+            bench.abandon()
+        except Exception as error:  # noqa: BLE001 - a server may be gone for good: that is told too
+            problem += f"; no books: {type(error).__name__}"
     return Row(each, bench.tally, time.monotonic() - began, problem)

@@ -100,12 +100,11 @@ class Proxy:
             kind = self._orders.popleft() if self._orders else "pass"
             self.spoilt[kind] += 1
             self.keys_here += "Authorization" in call.headers
+        status, headers, body = self._forward(call, asked)  # always: the panel's ledger knows each call
         if kind == "redirect":
             other = f"http://{ELSEWHERE}:{self._elsewhere.server_address[1]}{call.path}"
             call.head(307, {"Location": other, "Content-Length": "0"})
-            return
-        status, headers, body = self._forward(call, asked)
-        if kind == "huge":
+        elif kind == "huge":
             call.head(200, {**headers, "Content-Type": "application/json", "Content-Length": str(HUGE)})
             call.write(b"{" + b" " * 65_535)
             for _ in range(HUGE // 65_536 - 1):

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import random
 import uuid
 from typing import Any
-
-import pytest
 
 from db.ids import new_id
 from shared.broker import MESSAGE_VERSION
@@ -40,61 +36,6 @@ def ended_once(pipeline: Pipeline, submission: uuid.UUID, n: int) -> dict[str, A
     assert (calls["dup"], calls["overlap"]) == (0, 0)
     assert pipeline.panel("/ledger")["overlaps"] == 0
     return calls
-
-
-@pytest.mark.timeout(300)
-def test_killed_workers_and_flushed_broker(pipeline: Pipeline, size: int) -> None:
-    """kill -9 of random workers five times and FLUSHALL twice during a run: all end, paid twice 0."""
-    seed = int(os.environ.get("CONSILIUM_TEST_SEED", random.randrange(10**6)))
-    print(f"seed {seed}")  # shown by pytest when it fails
-    rng = random.Random(seed)
-    n = max(size // 2, 30)
-    pipeline.panel("/control/delay", {"seconds": 0.3})
-    submission = pipeline.submit(vignettes(n))
-    faults = [*(["kill"] * 5), *(["flush"] * 2)]
-    rng.shuffle(faults)
-    killed_calls = 0
-    for number, fault in enumerate(faults, start=1):
-        share = number / (len(faults) + 2)
-        pipeline.wait(submission, lambda row, share=share: row["open"] <= n * (1 - share) or row["open"] == 0)
-        if fault == "kill":
-            name = rng.choice(["models-1", "models-2", "urgent", "conclude"])
-            killed_calls += pipeline.ask(
-                "SELECT count(*) FROM owed_answers WHERE claimed_until > now() AND state = 'owed' "
-                "AND starts_with(holder, %s || '@')",
-                name,
-            )[0][0]
-            pipeline.stack.kill(name)
-        else:
-            pipeline.broker().flushall()
-    calls = ended_once(pipeline, submission, n)
-    assert calls["calls"] == 9 * n + calls["lost"]
-    pipeline.stack.wait_ready()
-
-
-def test_every_message_twice(pipeline: Pipeline) -> None:
-    """Each task is sent again by hand while it is worked on: the claim lets one copy through."""
-    n = 10
-    pipeline.panel("/control/delay", {"seconds": 0.2})
-    submission = pipeline.submit(vignettes(n))
-    sent = 0
-    while True:
-        row = pipeline.wait(submission, lambda _row: True)
-        for owed_id, kind in pipeline.ask(
-            "SELECT o.id, o.kind FROM owed_answers o JOIN consultations c ON c.id = o.consultation_id "
-            "WHERE c.submission_id = %s AND o.state = 'owed'",
-            submission,
-        ):
-            name = "consilium.generate" if kind == "generation" else "consilium.review"
-            pipeline.sender.send_task(
-                name, (MESSAGE_VERSION, str(owed_id)), queue="remote", ignore_result=True
-            )
-            sent += 1
-        if row["open"] == 0:
-            break
-    calls = ended_once(pipeline, submission, n)
-    assert sent > 9 * n, "copies ran"
-    assert calls["calls"] == 9 * n
 
 
 def test_unknown_messages_do_no_harm(pipeline: Pipeline) -> None:

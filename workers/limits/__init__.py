@@ -8,7 +8,7 @@ calls in flight are put back (`rebuild`), and the rest is learned again.
 Requests and tokens are counted strictly, in a sliding log that is `MARGIN` longer than the minute: two calls
 that start a minute apart may arrive closer together, if the first was held up on its way. Once its answer
 tells, a call's entry is moved to when it reached the server at the latest; the margin is for what that does
-not show. So the server sees no more than its rate unless a call is held up for over 13 % of the minute.
+not show. So the server sees no more than its rate unless a call is held up for over 15 % of the minute.
 
 While Redis is away calls go on without the limiter: an outage of Redis must not stop work that is paid for
 and in hand, and the processes' slots still bound it. Releases are kept and told when it is back.
@@ -36,7 +36,7 @@ from shared.settings import Settings
 log = logging.getLogger("consilium.limits")
 T = TypeVar("T")
 
-MARGIN = 0.03  # of the window
+MARGIN = 0.05  # of the window
 AWAY_S = 5.0  # after a failure Redis is not asked again for so long
 SAY_AGAIN_S = 60.0
 KEEP_S = 86_400  # as in common.lua

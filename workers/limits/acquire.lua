@@ -27,11 +27,13 @@ bury(calls, begun, now)
 bury(provider.calls, nil, now)
 if redis.call('ZSCORE', calls, id) then return '0' end  -- asked again: our answer was lost on its way
 
-local learned = redis.call('HMGET', state, 'limit', 'hold', 'duration')
+local learned = redis.call('HMGET', state, 'limit', 'hold', 'duration', 'untried', 'scout')
 local limit = math.min(tonumber(learned[1]) or start, cap)
 local hold = tonumber(learned[2]) or 0
 local duration = tonumber(learned[3]) or FIRST_GUESS_S
 local in_flight = redis.call('ZCARD', calls)
+-- A limit that has just risen is tried by one call, and the others wait for its answer: so it costs one 429.
+local scouts = tonumber(learned[4]) == 1 and in_flight + 1 == limit
 
 -- The scope that frees up last, when, and the pace of its places from then on.
 local last, ready, pace = nil, 0, 0
@@ -66,7 +68,7 @@ local each_s = duration / limit
 local since = now - hold
 if since < 0 then
   refuse(state, hold, each_s)
-elseif in_flight >= limit then
+elseif in_flight >= limit or (scouts and learned[5] and redis.call('ZSCORE', calls, learned[5])) then
   refuse(state, now, each_s)
 elseif since < RAMP_S and in_flight > since / RAMP_S * (limit - 1) then
   refuse(state, hold + in_flight / (limit - 1) * RAMP_S, each_s)
@@ -103,5 +105,6 @@ book(state, calls, log)
 redis.call('HSET', begun, id, string.format('%.6f %d %d', now, in_flight + 1, tokens))
 redis.call('EXPIRE', begun, math.max(KEEP_S, math.ceil(lease_s)))
 redis.call('HSET', state, 'limit', limit, 'cap', cap)
+if scouts then redis.call('HSET', state, 'scout', id) end
 if provider_counts then book(provider.state, provider.calls, provider.log) end
 return '0'

@@ -9,7 +9,7 @@
 -- 1. Slow start, until the first 429: each answer to a call that found the model half full raises the limit by
 --    one, so it about doubles with each round of answers.
 -- 2. Then TRUST answers to calls that began as the last one allowed prove the limit, and raise it by one: about
---    one a round, and only where the model is full.
+--    one a round, and only where the model is full. Until the first of them one call alone tries the new limit.
 -- 3. A 429 cuts it: to half of what was in flight; or by one only, if the limit had just risen and was not proven
 --    yet, for then the rise was wrong and not the rest. A call that began before the last cut does not cut again:
 --    one cut an episode. A 429 for a call that was alone is not about how many they are: from 1, slow start.
@@ -115,7 +115,8 @@ end
 
 if s.limit == 0 then return end  -- flushed meanwhile, and put back: the next call starts to learn
 if outcome == 'limited' and began >= s.cut then cut() elseif outcome == 'answered' then learn() else return end
-local changed = {}
+local untried = s.settled == 1 and s.rose == 1 and s.top == 0
+local changed = { 'untried', untried and 1 or 0 }
 for _, name in ipairs(names) do
   changed[#changed + 1] = name
   changed[#changed + 1] = string.format('%.6f', s[name])

@@ -10,9 +10,9 @@ from tests.faults.registry import Kind, scenario
 
 FEW = 10
 CHUNK = 2_000  # consultations accepted in one transaction
-CALL_S = 1.0  # so that waiting is measured, and not this machine's processor
+CALL_S = 3.0  # so that waiting is measured, and not this machine's processor
 
-FAIR = Kind("fair", {"window": 50, "source_window": 25, "model_slots": 48})
+FAIR = Kind("fair", {"window": 20, "source_window": 10, "model_slots": 64})
 
 
 @scenario(22, "many waiting from one source, few from another", size=20_000, kind=FAIR, limit_s=240)
@@ -28,10 +28,9 @@ def few_beside_many(bench: Bench, size: int) -> None:
         bench.submit(min(CHUNK, size - at), source="many", nudged=at == 0) for at in range(0, size, CHUNK)
     ]
     bench.until(lambda now: now.dispatched >= bench.settings.source_window, *waiting, what="a full window")
-    bench.fault()
     beside_s, beside = _timed(bench)
     left = bench.now(*waiting).open
-    bench.tally.recovery_s = [beside_s]
+    print(f"  22: {FEW} take {idle_s:.1f} s alone, {beside_s:.1f} s beside {left} waiting")
     bench.expect(f"{size} or nearly so still waiting", left > 0.9 * size, left)
     bench.expect(f"at most twice {idle_s:.1f} s beside them", beside_s <= 2 * idle_s, f"{beside_s:.1f} s")
     _take_out(bench, waiting)

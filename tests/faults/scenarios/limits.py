@@ -15,8 +15,8 @@ from tests.faults.scenarios.models import short_deadlines
 
 MINUTE_S, RATE = 6.0, 60
 MINUTES = 4  # that are watched
-STEPS = (20, 5, 20)  # calls at once that the model bears
-STEP_S, CALL_S = 14.0, 2.0
+STEPS = ((20, 10.0), (5, 12.0), (20, 30.0))  # calls at once that the model bears, for so many seconds
+CALL_S = 1.0  # a limit rises by one a round of calls, and a ceiling is tried after 30 of them
 TRIO = ("sim-alder-large", "sim-birch-large", "sim-cedar-large")
 STEPPING = TRIO[0]
 
@@ -50,21 +50,21 @@ def rate(bench: Bench, size: int) -> None:
     bench.finish(submission)
 
 
-@scenario(23, "capacity stepping 20, 5, 20", variant="steps", size=100, kind=LEARNING, limit_s=180)
+@scenario(23, "capacity stepping 20, 5, 20", variant="steps", size=150, kind=LEARNING, limit_s=180)
 def steps(bench: Bench, size: int) -> None:
     """The learned limit follows each step of what the model bears, and less than 1 % is refused."""
     bench.delay(CALL_S)
-    _bear(bench, STEPS[0])
+    _bear(bench, STEPS[0][0])
     submission = bench.submit(size, strategy="FIXED", models=TRIO)
     learned = []
-    for most in STEPS:
+    for most, seconds in STEPS:
         _bear(bench, most)
         bench.fault()
-        threading.Event().wait(STEP_S)
+        threading.Event().wait(seconds)
         learned.append(_learned(bench))
     bench.expect("the work to last as long as is watched", bench.now(submission).open > 0, "the end")
     high, low, again = learned
-    bench.expect("a limit that follows 20, 5, 20", low <= 1.5 * STEPS[1] < min(high, again), learned)
+    bench.expect("a limit that follows 20, 5, 20", low <= 1.5 * STEPS[1][0] < min(high, again), learned)
     bench.until(lambda now: now.unfinished == 0, submission, what="the end")
     _few_refused(bench, submission)
     bench.panel("/control/limits", {})

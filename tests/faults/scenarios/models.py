@@ -164,13 +164,12 @@ def _away(bench: Bench, size: int, outage_s: float) -> None:
     found_open = {name for (name,) in bench.ask(FOUND_OPEN)}
     before, looked_at = _calls(bench), time.monotonic()
     threading.Event().wait(max(2 * COOLDOWN_CAP_S, outage_s - (looked_at - began)))
-    elapsed_s = time.monotonic() - looked_at
     shown = bench.cli("status").stdout.decode()
     bench.expect("`no models` in `consilium status`", "no models" in shown, shown)
     for name in _calls(bench):
-        # one that nobody had asked while it was down has to be found down first
-        more = 0 if name in found_open else bench.settings.breaker_failures + bench.settings.in_flight_start
-        _at_most(bench, name, before, probes(elapsed_s) + more, "while open")
+        # a probe may just begin; one that nobody had asked while it was down has to be found down first
+        more = 1 if name in found_open else bench.settings.breaker_failures + bench.settings.in_flight_start
+        _at_most(bench, name, before, probes(time.monotonic() - looked_at) + more, "while open")
     bench.panel("/control/faults", "off")
     bench.fault()
     bench.finish(submission)

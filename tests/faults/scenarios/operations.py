@@ -11,9 +11,9 @@ import signal
 import subprocess
 import tempfile
 import threading
-import time
 import uuid
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from producers.cli.stack import commands
@@ -117,42 +117,44 @@ def _full(bench: Bench, disk: SmallDisk, size: int, batch: int) -> None:
     bench.finish(*(id_ for (id_,) in mine))
 
 
-# Periods of the job that have been begun since the scenario began, and until when each lasts.
+# Periods of the job that were begun since, in order.
 PERIODS = """
-    SELECT period::bigint, started_at FROM periodic_runs
-    WHERE job = 'recompute_reviewers' AND started_at > now() - make_interval(secs => %s) ORDER BY period
+    SELECT period FROM periodic_runs WHERE job = 'recompute_reviewers' AND started_at >= %s ORDER BY period
 """
 
 
 @scenario(26, "two beats; beat killed for two periods", size=6, kind=OPERATED)
 def beats(bench: Bench, size: int) -> None:
     """With two beats one run a period; after an outage of two periods one run catches up."""
-    began = time.monotonic()
-    bench.hooks.put("count", "1")
+    submission = bench.submit(size)
     with _second_beat(bench):
-        submission = bench.submit(size)
+        bench.hooks.clear()
+        bench.hooks.put("count", "1")
+        [(began,)] = bench.ask("SELECT now()")
         threading.Event().wait(5 * PERIOD_S)
-    bench.fault()
-    elapsed_s = time.monotonic() - began
-    sweeps = bench.hooks.told("ran consilium.resume_stalled")
-    bench.expect("sweeps from both beats", sweeps > 1.5 * elapsed_s / bench.settings.sweep_every_s, sweeps)
-    periods = [period for period, _ in bench.ask(PERIODS, elapsed_s)]
-    bench.expect("no period left out", periods == list(range(periods[0], periods[-1] + 1)), periods)
-    # a period that began before the counting did may be among those told
-    runs = bench.hooks.told("recomputed")
-    bench.expect(f"one run for each of {len(periods)} periods", abs(runs - len(periods)) <= 1, runs)
+        bench.fault()
+        sweeps = bench.hooks.told("ran consilium.resume_stalled")
+    one_beat = 5 * PERIOD_S / bench.settings.sweep_every_s
+    bench.expect(f"the sweeps of two beats, each {one_beat:g}", sweeps > 1.4 * one_beat, sweeps)
+    bench.expect("no period left out", not any(_left_out(bench, began)), _left_out(bench, began))
 
     bench.stack.kill("beat", down_s=2 * PERIOD_S + 1)
+    before = len(bench.ask(PERIODS, began))
     bench.stack.wait_ready(["beat"])
     bench.fault()
-    before = len(bench.ask(PERIODS, time.monotonic() - began))
-    told = bench.hooks.told("recomputed")
-    bench.wait(lambda: bench.hooks.told("recomputed") > told, "a run that catches up")
-    found = bench.ask(PERIODS, time.monotonic() - began)
-    gaps = [later[0] - earlier[0] - 1 for earlier, later in itertools.pairwise(found)]
-    bench.expect("missed periods, which nobody runs afterwards", max(gaps) >= 1, gaps)
-    bench.expect("one run that catches up", len(found) - before <= 1, len(found) - before)
+    bench.wait(lambda: len(bench.ask(PERIODS, began)) >= before + 3, "runs after the outage")
+    outages = [gap for gap in _left_out(bench, began) if gap]
+    bench.expect("one gap, of a period at least", len(outages) == 1, outages)
+    runs, periods = bench.hooks.told("recomputed"), len(bench.ask(PERIODS, began))
+    # one may have been begun before they were counted, or be about to be
+    bench.expect(f"one run for each of {periods} periods", abs(runs - periods) <= 1, runs)
     bench.finish(submission)
+
+
+def _left_out(bench: Bench, since: datetime) -> list[int]:
+    """How many periods were left out between each run and the next."""
+    periods = [period for (period,) in bench.ask(PERIODS, since)]
+    return [later - earlier - 1 for earlier, later in itertools.pairwise(periods)]
 
 
 @contextlib.contextmanager
@@ -162,18 +164,23 @@ def _second_beat(bench: Bench) -> Iterator[None]:
         lines = commands(
             Path(folder), workers=1, model_slots=1, flower_port=1, metrics_port=1, app="tests.faults.app"
         )
+        argv, ready = lines["beat"]
         second = subprocess.Popen(
-            lines["beat"][0],
+            argv,
             env=bench.stack.environ,
             cwd=folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
+        assert second.stdout is not None
+        while ready not in (line := second.stdout.readline()):
+            bench.expect("a second beat", bool(line), "its end")
         try:
             yield
         finally:
             second.terminate()
-            second.wait()
+            second.communicate()
 
 
 @scenario(27, "all workers away for 3 scaled hours", size=120, kind=OPERATED, limit_s=180)
@@ -201,6 +208,7 @@ DELIVERED = """
     SELECT id, type || ' ' || submission_id || ' ' || coalesce(consultation_id::text, '-')
     FROM outbox_events WHERE delivered_at IS NOT NULL
 """
+IDS_AHEAD = 40  # after a crash PostgreSQL skips 32 numbers of a sequence: more must have been told before
 OPEN = "SELECT count(*) FROM consultations WHERE state = 'open'"
 ENDED_WRONG = """
     SELECT count(*) FROM consultations c WHERE 1 <> (
@@ -215,12 +223,13 @@ def restored(bench: Bench, size: int) -> None:
     bench.delay(0.1)
     early = bench.submit(size // 2)
     bench.until(lambda now: now.open < size // 2, early, what="the first end")
-    backup = bench.home / "backup"
+    backup, delivered = bench.home / "backup", len(bench.ask(DELIVERED))
     base_backup(bench.stack, backup)
     batch = b"\n".join(vignettes(size // 2))
     key = ("--idempotency-key", "again", "--purpose", "evaluation")
     bench.expect("accepted", bench.cli("submit", "-", *key, stdin=batch).returncode == 0)
     threading.Event().wait(MINUTE_S)
+    bench.wait(lambda: len(bench.ask(DELIVERED)) >= delivered + IDS_AHEAD, "events after the backup")
     before = dict(bench.ask(DELIVERED))
     [(known,)] = bench.ask("SELECT count(*) FROM consultations")
     restore(bench.stack, backup)
