@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 import uuid
 from dataclasses import dataclass
 
@@ -93,6 +94,7 @@ def answer(ctx: Context, owed_id: uuid.UUID, *, quarantine: bool = False) -> Ref
         if isinstance(place, Wait):
             return _put_off(ctx, seen, place)
         with place:
+            begun = time.monotonic()
             with ctx.transaction() as session:
                 claim = owed_answers.claim(
                     session,
@@ -103,7 +105,7 @@ def answer(ctx: Context, owed_id: uuid.UUID, *, quarantine: bool = False) -> Ref
                 )
             if claim is None:
                 continue  # another copy was quicker: look again
-            refusal = _attempt(ctx, seen, claim, model, place)
+            refusal = _attempt(ctx, seen, claim, model, place, begun)
         if refusal is not None:
             return refusal
 
@@ -123,8 +125,10 @@ def _lost(seen: Look) -> Lost | None:
     return Lost(seen.consultation_id) if seen.priority == 0 and seen.kind == "generation" else None
 
 
-def _attempt(ctx: Context, seen: Look, claim: Claim, model: Model, place: Place) -> Refusal | None:
-    """One claim to its end. Whatever happens, the claim does not outlive this call."""
+def _attempt(
+    ctx: Context, seen: Look, claim: Claim, model: Model, place: Place, begun: float
+) -> Refusal | None:
+    """One claim, begun at `begun` (monotonic), to its end: whatever happens, it ends with this function."""
     reply = None
     try:
         if claim.raw_id is not None:
@@ -134,6 +138,10 @@ def _attempt(ctx: Context, seen: Look, claim: Claim, model: Model, place: Place)
             question = question_for(session, ctx.vault, seen, claim, names=ctx.registry.names())
         if not Policy.model_validate(seen.policy).allows(candidate(model)):
             raise PolicyError("the source's policy forbids this model")
+        if time.monotonic() - begun > ctx.settings.lease_slack_s:
+            # what is left of the lease is less than a call with its storing may take: not under this claim
+            _give_back(ctx, seen, claim, "unsent")
+            return Again(0)
         reply = client_for(model).ask(
             model,
             question.messages,

@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -113,6 +113,16 @@ def test_an_answer_is_asked_stored_and_read(world: World) -> None:
         assert json.loads(world.ctx.vault.open(session, raw_id))["text"] == GOOD
     assert world.answer() is None
     assert world.asked == 1
+
+
+def test_a_claim_that_has_grown_old_makes_no_call(world: World) -> None:
+    """On a machine that stood still the lease could end under the call: it is given back, nothing counted."""
+    settings = world.ctx.settings.model_copy(update={"lease_slack_s": 1e-9})
+    assert answering.answer(replace(world.ctx, settings=settings), world.owed_id) == Again(0)
+    now = world.row
+    assert (now["state"], now["claimed_until"], now["tries"], now["crashes"]) == ("owed", None, 0, 0)
+    assert (world.asked, world.outcomes) == (0, [("unsent", None)])
+    assert world.answer() is None
 
 
 def test_a_stored_raw_answer_is_read_without_a_call(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
