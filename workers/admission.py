@@ -44,6 +44,7 @@ class Place:
     ctx: Context
     model: Model
     call_id: str | None  # None: a stored answer is read, nobody is called
+    shared: bool = False  # a copy of this task has booked it: whoever wins the claim gives it back
     probe: bool = False  # of an open breaker
     _left: bool = field(default=False, init=False)
 
@@ -51,6 +52,11 @@ class Place:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.leave("unsent")
+
+    def lost(self) -> None:
+        """A copy of this task has won the claim."""
+        self._left = self._left or self.shared
         self.leave("unsent")
 
     def leave(
@@ -92,14 +98,15 @@ def enter(ctx: Context, seen: Look, model: Model) -> Place | Wait:
             own=controls.limits(model),
             provider=provider,
         )
-        if wait_s == 0:
+        if wait_s <= 0:
             break
         if time.monotonic() + wait_s > give_up_at or ctx.stopping.is_set():
             return Wait("rate_limited", wait_s)
         time.sleep(wait_s)
+    shared = wait_s < 0
     if probe_in_s is None:
-        return Place(ctx, model, call_id)
-    place = Place(ctx, model, call_id, probe=True)
+        return Place(ctx, model, call_id, shared)
+    place = Place(ctx, model, call_id, shared, probe=True)
     try:
         with ctx.transaction() as session:
             mine = model_states.probe(session, model.name, lease_s=lease_s(model, ctx.settings))
@@ -109,7 +116,7 @@ def enter(ctx: Context, seen: Look, model: Model) -> Place | Wait:
     ctx.controls.forget()
     if mine:
         return place
-    ctx.limiter.release(model, call_id, "unsent")
+    Place(ctx, model, call_id, shared).lost()
     again_s = ctx.controls().probe_in_s(model.name)
     return Wait("unavailable", again_s or PATIENCE_S, away=again_s is not None)
 

@@ -50,6 +50,11 @@ class Lost:
 
 
 @dataclass(frozen=True)
+class Unknown:
+    """There is no such owed answer: the database was restored to before it."""
+
+
+@dataclass(frozen=True)
 class Quarantine:
     """Its leases ran out too often: only the quarantine worker may touch it."""
 
@@ -64,7 +69,7 @@ class Deferred:
     """It waits in the database for longer than a message may; its consultation is resumed then."""
 
 
-Refusal = Again | Quarantine | Stopping | Deferred | Lost
+Refusal = Again | Quarantine | Stopping | Deferred | Lost | Unknown
 
 
 def answer(ctx: Context, owed_id: uuid.UUID, *, quarantine: bool = False) -> Refusal | None:
@@ -72,8 +77,10 @@ def answer(ctx: Context, owed_id: uuid.UUID, *, quarantine: bool = False) -> Ref
     while True:
         with ctx.transaction() as session:
             seen = owed_answers.look(session, owed_id)
-            if seen is None or seen.state != "owed":
-                return _lost(seen) if seen is not None and seen.state == "excused" else None
+            if seen is None:
+                return Unknown()
+            if seen.state != "owed":
+                return _lost(seen) if seen.state == "excused" else None
             if seen.waits_s > 0:
                 return Again(seen.waits_s)
             if seen.busy_s > 0:
@@ -104,6 +111,7 @@ def answer(ctx: Context, owed_id: uuid.UUID, *, quarantine: bool = False) -> Ref
                     quarantine=quarantine,
                 )
             if claim is None:
+                place.lost()
                 continue  # another copy was quicker: look again
             refusal = _attempt(ctx, seen, claim, model, place, begun)
         if refusal is not None:

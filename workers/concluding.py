@@ -35,15 +35,18 @@ GRADES = text("""
 """)
 
 
-def conclude(ctx: Context, consultation_id: uuid.UUID) -> None:
-    """Conclude if everything is in; a copy that comes early or second changes nothing."""
+def conclude(ctx: Context, consultation_id: uuid.UUID) -> bool:
+    """Conclude if everything is in; a copy that comes early or second changes nothing.
+
+    False if there is no such row.
+    """
     with ctx.transaction() as session:
         found = consultations.lock(session, consultation_id)
         if found is None or found.state != "open":
-            return
+            return found is not None
         step = next_step(found.n, consultations.owed(session, consultation_id, within_s=0))
         if not isinstance(step, Conclude):
-            return
+            return True
         answers, latencies = _answers(session, consultation_id)
         grades = [Grade(**row._mapping) for row in session.execute(GRADES, {"id": consultation_id})]
         memory = Memory.from_json(snapshots.by_id(session, found.reviewers_snapshot_id).body)
@@ -60,7 +63,7 @@ def conclude(ctx: Context, consultation_id: uuid.UUID) -> None:
             .returning(Consensus.consultation_id)
         ).scalar_one_or_none()
         if stored is None:
-            return
+            return True
         for row in history_rows(conclusion, answers, grades, _gold(session, consultation_id)):
             session.execute(
                 insert(Interaction).values(
@@ -75,6 +78,7 @@ def conclude(ctx: Context, consultation_id: uuid.UUID) -> None:
         state = "completed" if conclusion.rule is None else "needs_review"
         consultations.end(session, consultation_id, state, conclusion.rule)
         owed_answers.void_rest(session, consultation_id)
+    return True
 
 
 def _answers(

@@ -105,8 +105,11 @@ def send(ctx: Context, app: Celery, ids: list[uuid.UUID]) -> int:
     return len(ids)
 
 
-def announce(ctx: Context, app: Celery, consultation_id: uuid.UUID) -> None:
-    """After the end of one: its events go out, its submission may be finished, and a place is free."""
+def announce(ctx: Context, app: Celery, consultation_id: uuid.UUID) -> bool:
+    """After the end of one: its events go out, its submission may be finished, and a place is free.
+
+    False if there is no such row.
+    """
     with ctx.transaction() as session:
         found = consultations.lock(session, consultation_id)
         if found is not None:
@@ -116,3 +119,4 @@ def announce(ctx: Context, app: Celery, consultation_id: uuid.UUID) -> None:
         waiting = dispatching.any_waiting(session)
     if waiting:
         dispatch(ctx, app)
+    return found is not None

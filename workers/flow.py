@@ -23,8 +23,8 @@ HELD_AGAIN_S = 30.0
 """What is held is looked at again so often, whatever else wakes it."""
 
 
-def go_on(ctx: Context, app: Celery, consultation_id: uuid.UUID) -> None:
-    """Store what follows from the stored state, commit, then send the canvas.
+def go_on(ctx: Context, app: Celery, consultation_id: uuid.UUID) -> bool:
+    """Store what follows from the stored state, commit, then send the canvas; False if there is no such row.
 
     Harmless when early, late or double: the row is locked while it is decided, and whoever works on an owed
     answer claims it. Raises `kombu.exceptions.OperationalError` if the broker is away; what is stored stays.
@@ -32,26 +32,27 @@ def go_on(ctx: Context, app: Celery, consultation_id: uuid.UUID) -> None:
     with ctx.transaction() as session:
         found = consultations.lock(session, consultation_id)
         if found is None or found.state != "open":
-            return
+            return found is not None
         now = controls.read(session)
         if now.pauses(found.source):
             consultations.hold(session, consultation_id, "paused", again_s=HELD_AGAIN_S)
-            return
+            return True
         step, _ = _settle(ctx, session, found, now)
         match step:
             case Fail(reason):
                 consultations.end(session, consultation_id, "failed", reason)
                 owed_answers.void_rest(session, consultation_id)
-                return
+                return True
             case Ask(kind, owed, held):
                 stage = "generating" if kind == "generation" else "reviewing"
                 consultations.set_stage(session, consultation_id, stage, held=held)
                 if not owed:
                     consultations.wait(session, consultation_id)
-                    return
+                    return True
             case Conclude():
                 consultations.set_stage(session, consultation_id, "concluding")
     canvas(app, consultation_id, step, urgent=found.priority == 0).apply_async()
+    return True
 
 
 def replace_now(ctx: Context, app: Celery, consultation_id: uuid.UUID) -> None:

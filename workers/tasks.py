@@ -67,9 +67,13 @@ def known(task: AnyTask, version: int, about: str | None = None) -> bool:
     if version == MESSAGE_VERSION:
         return True
     log.warning("message of unknown version=%s parked", version)
+    _park(task, version, about)
+    return False
+
+
+def _park(task: AnyTask, version: int, about: str | None) -> None:
     with get_context().transaction() as session:
         workers.park(session, str(task.name), version, about)
-    return False
 
 
 def _queue(task: AnyTask) -> str:
@@ -83,6 +87,8 @@ def _answer(task: AnyTask, version: int, owed_id: str) -> None:
         case answering.Again(wait_s):
             countdown = min(wait_s, get_context().settings.countdown_cap_s) + random.uniform(0.02, 0.25)
             raise task.retry(countdown=countdown)
+        case answering.Unknown():
+            _park(task, version, owed_id)
         case answering.Lost(consultation_id):
             flow.replace_now(get_context(), app, consultation_id)
         case answering.Quarantine():
@@ -111,24 +117,30 @@ def review(self: AnyTask, version: int, owed_id: str) -> None:
 @guarded
 def advance(self: AnyTask, version: int, consultation_id: str) -> None:
     """Every seat has answered or is excused: on to the reviews."""
-    if known(self, version, consultation_id):
-        flow.go_on(get_context(), app, uuid.UUID(consultation_id))
+    if known(self, version, consultation_id) and not flow.go_on(
+        get_context(), app, uuid.UUID(consultation_id)
+    ):
+        _park(self, version, consultation_id)
 
 
 @consilium_task(name="consilium.conclude")
 @guarded
 def conclude(self: AnyTask, version: int, consultation_id: str) -> None:
     """The consensus, in one transaction."""
-    if known(self, version, consultation_id):
-        concluding.conclude(get_context(), uuid.UUID(consultation_id))
+    if known(self, version, consultation_id) and not concluding.conclude(
+        get_context(), uuid.UUID(consultation_id)
+    ):
+        _park(self, version, consultation_id)
 
 
 @consilium_task(name="consilium.announce")
 @guarded
 def announce(self: AnyTask, version: int, consultation_id: str) -> None:
     """The events of its end, from the outbox."""
-    if known(self, version, consultation_id):
-        dispatch.announce(get_context(), app, uuid.UUID(consultation_id))
+    if known(self, version, consultation_id) and not dispatch.announce(
+        get_context(), app, uuid.UUID(consultation_id)
+    ):
+        _park(self, version, consultation_id)
 
 
 @consilium_task(name=NUDGE)

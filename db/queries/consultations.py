@@ -34,7 +34,13 @@ OWED = text("""
 """)
 
 STAGE = text("""
-    UPDATE consultations SET stage = :stage, held = :held, sent_at = now() WHERE id = :id AND state = 'open'
+    UPDATE consultations c
+    SET stage = :stage, sent_at = now(),
+        held = coalesce(CAST(:held AS varchar), (
+            SELECT 'unread answer' FROM owed_answers o
+            WHERE o.consultation_id = c.id AND o.state = 'owed' AND o.raw_id IS NOT NULL AND o.reason = 'bug'
+            LIMIT 1))
+    WHERE id = :id AND state = 'open'
 """)
 
 # What waits in the database is looked at again when the first of it is due.

@@ -8,7 +8,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 CHANNEL = "consilium"
-"""PostgreSQL's notification channel: `<type> <submission id> <consultation id or ->`."""
+"""PostgreSQL's notification channel: `<type> <submission id> <consultation id or -> <event id>`.
+
+An event may come twice, after a crash or a restore; its id tells."""
 
 # Those that may be finished, locked first: whoever puts a dead letter back locks its submission too, and a
 # statement begun before that commit would not see it.
@@ -41,10 +43,10 @@ DELIVER = text("""
         FOR UPDATE SKIP LOCKED
     ), delivered AS (
         UPDATE outbox_events e SET delivered_at = now() FROM picked p WHERE e.id = p.id
-        RETURNING e.id, e.type, e.submission_id, e.consultation_id
+        RETURNING e.id, e.event_id, e.type, e.submission_id, e.consultation_id
     )
     SELECT count(pg_notify(:channel, d.type || ' ' || d.submission_id || ' '
-                                     || coalesce(d.consultation_id::text, '-')))
+                                     || coalesce(d.consultation_id::text, '-') || ' ' || d.event_id))
     FROM (SELECT * FROM delivered ORDER BY id) d
 """)
 

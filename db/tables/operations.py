@@ -23,11 +23,16 @@ from db.tables.base import Base, Moment, Now, Slug, belongs_to, one_of
 
 
 class OutboxEvent(Base):
-    """An event written in the transaction that made it true, delivered afterwards; ids only."""
+    """An event written in the transaction that made it true, delivered afterwards; ids only.
+
+    `id` is the order. It starts again after a restore, so whoever must not take one event twice goes by
+    `event_id`.
+    """
 
     __tablename__ = "outbox_events"
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    event_id: Mapped[uuid.UUID] = mapped_column(server_default=text("gen_random_uuid()"))
     source_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("sources.id"))
     submission_id: Mapped[uuid.UUID]
     consultation_id: Mapped[uuid.UUID | None]  # NULL: about the submission
@@ -55,6 +60,7 @@ class OutboxEvent(Base):
             name="uq_outbox_events__once",
             postgresql_nulls_not_distinct=True,
         ),
+        UniqueConstraint("event_id"),
         Index("ix_outbox_events__undelivered", "id", postgresql_where=text("delivered_at IS NULL")),
     )
 
@@ -142,7 +148,7 @@ class ModelState(Base):
 
 
 class ParkedMessage(Base):
-    """A message of a version that the worker did not know: acknowledged, and kept to be looked at."""
+    """A message of an unknown version, or about what is not stored (after a restore): acknowledged, kept."""
 
     __tablename__ = "parked_messages"
 

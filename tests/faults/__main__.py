@@ -37,6 +37,7 @@ def _play_all(wanted: Sequence[Scenario], options: argparse.Namespace, seed: int
                     print(f"  {each.key}: {each.name} …", flush=True)
                     rows.append(row := play(bench, each, size=options.size, limit_s=options.limit))
                     said = f"FAILED: {row.problem}" if row.problem else "passed"
+                    said = f"skipped: {row.skipped}" if row.skipped else said
                     print(f"  {each.key}: {said} ({row.seconds:.0f} s)", flush=True)
                     if row.problem:
                         break
@@ -53,7 +54,7 @@ def table(rows: Sequence[Row]) -> str:
         shown = (f"{statistics.median(times):.1f} s", f"{times[-1]:.1f} s") if times else ("–", "–")
         numbers = (t.consultations, t.faults, t.lost, t.double, t.early, t.overlap)
         extra = f"{t.extra} (≤ {t.allowed})"
-        verdict = "FAILED" if row.problem else ""
+        verdict = "FAILED" if row.problem else f"skipped: {row.skipped}" if row.skipped else ""
         lines.append(
             COLUMNS.format(row.scenario.key, row.scenario.name, *numbers, extra, *shown, verdict).rstrip()
         )

@@ -138,6 +138,7 @@ class Bench:
         self._fault_ends, self._open = [], []
         self.panel("/control/faults", "off")
         self.panel("/control/delay", {"seconds": 0})
+        self.panel("/control/limits", {})
         self.panel("/ledger/reset", {})
 
     def finish(self, *ids: uuid.UUID, allowed: int = 0, failed: int | None = 0) -> Books:

@@ -152,7 +152,8 @@ def _unknown(call: Mapping[str, Any]) -> bool:
     """Whether its usage is not known to us: the process died, or no answer came in time."""
     if call["outcome"] in (None, "lost", "given_up") or call["error_kind"] == "bug":
         return True
-    return call["prompt_tokens"] is None and call["status"] is None
+    # a 200 that was too long or of a wrong type, a redirect: billed there, without usage for us
+    return call["prompt_tokens"] is None and (call["status"] is None or call["status"] < 400)
 
 
 def _paid_again(own: Sequence[Mapping[str, Any]]) -> int:

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 Run = Callable[["Bench", int], None]
 
+
+class Skipped(Exception):
+    """This machine cannot do it; the reason stands in the table."""
+
+
 BASE: Mapping[str, Any] = {
     # short deadlines, hence short leases: what waits for a clock waits seconds
     "hold_s": 15,  # a crashed PostgreSQL needs a while to come back on a busy machine

@@ -93,7 +93,7 @@ class Limiter:
     def acquire(
         self, model: Model, call_id: str, *, tokens: int, lease_s: float, own: Limits, provider: Limits
     ) -> float:
-        """0.0: the call may start and is booked; else the seconds after which to ask again.
+        """0.0: the call may start and is booked; -1.0: it was already; else seconds after which to ask again.
 
         `tokens` is an estimate of prompt and answer, `own` the model's limits as they are in force now,
         `provider` those of its provider's key. After `lease_s` seconds the place is free, released or not.

@@ -1,5 +1,5 @@
 -- May this call start? Both scopes allow it and both book it, or nothing is booked.
--- Returns '0' (go), or the seconds after which to ask again.
+-- Returns '0' (go), '-1' (go, it is booked already), or the seconds after which to ask again.
 --
 -- KEYS  1 model's state  2 its calls in flight  3 how they began  4 its log
 --       5 provider's state  6 its calls in flight  7 its log
@@ -25,7 +25,7 @@ local now = clock(ARGV[12])
 
 bury(calls, begun, now)
 bury(provider.calls, nil, now)
-if redis.call('ZSCORE', calls, id) then return '0' end  -- asked again: our answer was lost on its way
+if redis.call('ZSCORE', calls, id) then return '-1' end  -- a copy, or our answer was lost on its way
 
 local learned = redis.call('HMGET', state, 'limit', 'hold', 'duration', 'untried', 'scout')
 local limit = math.min(tonumber(learned[1]) or start, cap)

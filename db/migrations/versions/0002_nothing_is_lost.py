@@ -107,6 +107,11 @@ def upgrade() -> None:
         "ix_model_calls__recent", "model_calls", ["started_at"], unique=False, postgresql_using="brin"
     )
     op.add_column(
+        "outbox_events",
+        sa.Column("event_id", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
+    )
+    op.create_unique_constraint("uq_outbox_events__event_id", "outbox_events", ["event_id"])
+    op.add_column(
         "outbox_events", sa.Column("times", sa.SmallInteger(), server_default=sa.text("0"), nullable=False)
     )
     op.drop_constraint(
@@ -155,6 +160,8 @@ def downgrade() -> None:
         ["source_id", "submission_id", "consultation_id", "type"],
         postgresql_nulls_not_distinct=True,
     )
+    op.drop_constraint("uq_outbox_events__event_id", "outbox_events", type_="unique")
+    op.drop_column("outbox_events", "event_id")
     op.drop_column("outbox_events", "times")
     op.drop_index("ix_model_calls__recent", table_name="model_calls", postgresql_using="brin")
     op.drop_index(

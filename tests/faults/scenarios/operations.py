@@ -20,7 +20,7 @@ from producers.cli.stack import commands
 from tests.faults.bench import Bench, Failed, vignettes
 from tests.faults.disk import CannotMount, SmallDisk
 from tests.faults.planted import planted
-from tests.faults.registry import Kind, scenario
+from tests.faults.registry import Kind, Skipped, scenario
 from tests.faults.restore import base_backup, restore
 
 HOUR_S, MINUTE_S = 8.0, 6.0
@@ -86,8 +86,7 @@ def full_disks(bench: Bench, size: int) -> None:
         try:
             disks = [mounted.enter_context(SmallDisk(bench.stack, name)) for name in ("postgres", "redis")]
         except CannotMount as reason:
-            print(f"  25: skipped: {reason}")
-            return
+            raise Skipped(str(reason)) from None
         for disk, batch in zip(disks, BATCHES, strict=True):
             _full(bench, disk, size, batch)
         found = planted(bench.broker(), bench.home)
@@ -205,7 +204,7 @@ def all_workers_away(bench: Bench, size: int) -> None:
 
 # Every event that was delivered, with what it was about.
 DELIVERED = """
-    SELECT id, type || ' ' || submission_id || ' ' || coalesce(consultation_id::text, '-')
+    SELECT event_id, type || ' ' || submission_id || ' ' || coalesce(consultation_id::text, '-')
     FROM outbox_events WHERE delivered_at IS NOT NULL
 """
 IDS_AHEAD = 40  # after a crash PostgreSQL skips 32 numbers of a sequence: more must have been told before
