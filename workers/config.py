@@ -43,6 +43,8 @@ def celery_config(settings: Settings, visibility_s: float) -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         # waiting messages live in a worker's memory
         "worker_eta_task_limit": 1_000,
+        # who waits for a place at a model must not oversleep it (default: looks once a second)
+        "worker_timer_precision": 0.1,
         # for Flower; ids only
         "worker_send_task_events": True,
         "task_send_sent_event": True,

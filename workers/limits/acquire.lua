@@ -13,9 +13,12 @@
 -- that are given, so that nobody sleeps through a limit that has risen. A place that is free when somebody asks is
 -- given, whoever's turn it is.
 
-local PRESSURE = 1.5
+local PRESSURE = 2.5
 local LAP = 64
 local FIRST_GUESS_S = 1  -- a call's duration before any has ended
+-- Past half of the rate calls are spread, twice as close as the rate: a volley now would be a volley, and a
+-- pause, in every minute that follows. Of few calls a minute none is a volley.
+local SPREAD, SPREAD_FROM = 0.5, 20
 
 local state, calls, begun, log = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local provider = { state = KEYS[5], calls = KEYS[6], log = KEYS[7] }
@@ -48,6 +51,11 @@ local function check_window(whose, entries, most_requests, most_tokens)
     local at = count - most_requests
     local frees = redis.call('ZRANGE', entries, at, at, 'WITHSCORES')
     refuse(whose, tonumber(frees[2]) + window_s, window_s / most_requests)
+  elseif most_requests >= SPREAD_FROM and count * 2 >= most_requests then
+    local every = window_s / most_requests
+    local latest = redis.call('ZRANGE', entries, -1, -1, 'WITHSCORES')
+    local at = tonumber(latest[2]) + SPREAD * every
+    if at > now then refuse(whose, at, every) end
   end
   local sum = tonumber(redis.call('HGET', whose, 'tokens') or 0)
   if count > 0 and most_tokens > 0 and sum + tokens > most_tokens then
