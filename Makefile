@@ -23,9 +23,9 @@ demo: $(VENV)/.ready ## the whole story in two minutes: 20 vignettes, one killed
 test: lint ## every check and every test
 	$(PY) -m pytest -n 2
 
-faults: $(VENV)/.ready ## the fault suite; SCENARIO=24,25 SIZE=5000 SEED=1 WITHOUT=claim,sweeper,late-ack
+faults: $(VENV)/.ready ## the fault suite; SCENARIO=24,25 SIZE=5000 SEED=1 WITHOUT=claim,sweeper,late-ack AGAIN=1
 	$(PY) -m tests.faults $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(SIZE),--size $(SIZE)) \
-	  $(if $(SEED),--seed $(SEED)) $(if $(WITHOUT),--without $(WITHOUT))
+	  $(if $(SEED),--seed $(SEED)) $(if $(WITHOUT),--without $(WITHOUT)) $(if $(AGAIN),--again)
 
 lint: $(VENV)/.ready ## style, types and the direction of imports
 	$(VENV)/bin/ruff check .

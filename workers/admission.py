@@ -12,7 +12,7 @@ from typing import Literal
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from db.queries import model_states, owed_answers
+from db.queries import model_states, waits
 from db.queries.owed_answers import Look
 from shared.errors import ModelError, Rejected, Unavailable
 from shared.registry import Limits, Model, lease_s
@@ -142,5 +142,5 @@ def outage(ctx: Context, session: Session, model: Model, error: ModelError, *, p
 def back(ctx: Context, session: Session, model: Model) -> None:
     """The model has answered: its breaker is closed, and whoever waited for it goes on."""
     if model_states.answered(session, model.name):
-        owed_answers.wake(session, model.name)
+        waits.wake(session, model.name)
         ctx.controls.forget()

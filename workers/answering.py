@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import OperationalError
 
-from db.queries import consultations, owed_answers
+from db.queries import consultations, owed_answers, waits
 from db.queries.owed_answers import CRASHES_BEFORE_EXCUSE, CRASHES_BEFORE_QUARANTINE, Claim, Look, Usage
 from shared.errors import ErasedError, GivenUp, ModelError, PolicyError, Unavailable
 from shared.policy import Policy
@@ -121,7 +121,7 @@ def answer(ctx: Context, owed_id: uuid.UUID, *, quarantine: bool = False) -> Ref
 def _put_off(ctx: Context, seen: Look, wait: Wait) -> Refusal:
     """No place at its model: this slot is somebody else's, and nothing is counted."""
     with ctx.transaction() as session:
-        owed_answers.put_off(session, seen.id, reason=wait.reason, wait_s=wait.wait_s, away=wait.away)
+        waits.put_off(session, seen.id, reason=wait.reason, wait_s=wait.wait_s, away=wait.away)
         if not wait.away and wait.wait_s <= ctx.settings.countdown_cap_s and wait.reason != "paused":
             return Again(wait.wait_s)
         consultations.wait(session, seen.consultation_id)

@@ -8,7 +8,7 @@ from celery import Celery
 from sqlalchemy.orm import Session
 
 from db.ids import new_id
-from db.queries import consultations, model_versions, owed_answers, seats
+from db.queries import consultations, model_versions, owed_answers, seats, waits
 from db.queries.consultations import Locked
 from shared.flow import Ask, Bench, Conclude, Excuse, Fail, Owed, OweReviews, Replace, next_step
 from shared.policy import Policy
@@ -92,7 +92,7 @@ def _settle(
                     return Ask("generation", ()), new
                 new |= {id_ for id_ in replaced if id_ is not None}
             case Excuse(gone):
-                excused = [owed_answers.excuse_away(session, owed_.id) for owed_ in gone]
+                excused = [waits.excuse_away(session, owed_.id) for owed_ in gone]
                 if not any(excused):
                     return Ask(gone[0].kind, ()), new
             case OweReviews(generations):

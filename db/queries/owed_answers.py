@@ -118,29 +118,6 @@ RELEASE = text("""
     WHERE id = :id AND state = 'owed' AND claims = :claim
 """)
 
-# Not claimed at all: there is no place at its model, or the model is away, or somebody paused it.
-PUT_OFF = text("""
-    UPDATE owed_answers
-    SET not_before = now() + make_interval(secs => :wait_s), reason = :reason,
-        away_since = CASE WHEN :away THEN coalesce(away_since, now()) END
-    WHERE id = :id AND state = 'owed' AND (claimed_until IS NULL OR claimed_until <= now())
-""")
-
-# A model is back: what waited for it in flight goes on now.
-WAKE = text("""
-    WITH woken AS (
-        UPDATE owed_answers o SET not_before = now()
-        FROM consultations c, model_versions m
-        WHERE c.id = o.consultation_id AND c.source_id = o.source_id
-          AND c.state = 'open' AND c.dispatched_at IS NOT NULL
-          AND m.id = o.model_version_id AND m.name = :model
-          AND o.state = 'owed' AND o.away_since IS NOT NULL AND o.not_before > now()
-        RETURNING o.consultation_id, o.source_id
-    )
-    UPDATE consultations SET flagged = true, next_resume_at = now()
-    WHERE state = 'open' AND (id, source_id) IN (SELECT consultation_id, source_id FROM woken)
-""")
-
 # Our own parser failed on a stored answer: keep it, wait, and say what holds the consultation.
 HOLD_UNREAD = text("""
     WITH kept AS (
@@ -185,12 +162,6 @@ END_LEASES_OF_FORMER_SELF = text("""
         WHERE state = 'open' AND (id, source_id) IN (SELECT consultation_id, source_id FROM ended)
     )
     SELECT count(*) FROM ended
-""")
-
-# Its model stays away, nobody takes its place, and the others are enough.
-EXCUSE_AWAY = text("""
-    UPDATE owed_answers SET state = 'excused', reason = 'away'
-    WHERE id = :id AND state = 'owed' AND (claimed_until IS NULL OR claimed_until <= now())
 """)
 
 # The reviews that a consultation owes, once it is known who answered. Twice is once.
@@ -351,16 +322,6 @@ def release(
     )
 
 
-def put_off(session: Session, owed_id: uuid.UUID, *, reason: str, wait_s: float, away: bool = False) -> None:
-    """Have it wait in the database, unclaimed; nothing is counted."""
-    session.execute(PUT_OFF, {"id": owed_id, "reason": reason, "wait_s": wait_s, "away": away})
-
-
-def wake(session: Session, model: str) -> None:
-    """What waits for this model to come back is due now."""
-    session.execute(WAKE, {"model": model})
-
-
 def hold_unread(session: Session, owed_id: uuid.UUID, claim_number: int, *, wait_s: float) -> bool:
     """Keep a stored answer that could not be read for a bug of ours; False if none is stored."""
     return (
@@ -376,11 +337,6 @@ def give_back(session: Session, owed_id: uuid.UUID, claim_number: int) -> None:
 def excuse(session: Session, owed_id: uuid.UUID, reason: str) -> None:
     """Excuse a row that nobody holds."""
     session.execute(EXCUSE, {"id": owed_id, "reason": reason})
-
-
-def excuse_away(session: Session, owed_id: uuid.UUID) -> bool:
-    """Excuse a row whose model stays away; False if somebody works on it, or it came."""
-    return _changed(session.execute(EXCUSE_AWAY, {"id": owed_id})) > 0
 
 
 def end_leases_of_former_self(session: Session, *, name: str, holder: str) -> int:

@@ -30,9 +30,16 @@ SUBMISSIONS = text("""
     ORDER BY s.received_at DESC
 """)
 
-# Where not even the sweep runs, nobody could store that there are no workers.
+# Where not even the sweep runs, nobody could store that there are no workers; and what waits for a source or
+# everything to be resumed is not touched at all.
 STAGES = text("""
-    SELECT c.stage, coalesce(c.held, w.held) AS held, count(*) AS consultations, min(c.accepted_at) AS oldest
+    SELECT c.stage,
+           coalesce(c.held,
+                    CASE WHEN c.dispatched_at IS NULL AND EXISTS (
+                        SELECT FROM pauses p JOIN sources s ON s.id = c.source_id
+                        WHERE p.scope = 'all' OR p.scope = 'source' AND p.name = s.name) THEN 'paused' END,
+                    w.held) AS held,
+           count(*) AS consultations, min(c.accepted_at) AS oldest
     FROM consultations c
     LEFT JOIN (SELECT 'no workers' AS held FROM heartbeats
                WHERE queue = 'conclude' AND received_at < now() - make_interval(secs => :stale_s)) w ON true

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -141,6 +142,8 @@ def _shown(value: Any) -> str:
         return "·"
     if isinstance(value, float):
         return f"{value:.2f}"
+    if isinstance(value, Decimal):  # USD
+        return f"{value:.4f}"
     if isinstance(value, Iterable) and not isinstance(value, str):
         return ", ".join(map(str, value)) or "–"
     return str(value)

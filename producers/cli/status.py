@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from db.queries import budgets, reports
+from db.queries import budgets, pauses, reports
+from db.queries.pauses import Paused
 from producers.cli.common import Format, NotFound, database, emit, out, table
 from shared.settings import get_settings
 
@@ -28,11 +29,24 @@ def status(
         failures = reports.failures(session, submission)
         calls = reports.call_counts(session, submission)
         caps = budgets.of_submissions(session, submission)
+        paused = pauses.paused(session)
     if submission is not None and not found:
         raise NotFound(f"no submission {submission}: see `consilium status`")
     if format_ is Format.json:
-        shown = {"submissions": found, "open": stages, "ended": failures, "calls": calls, "budgets": caps}
-        print(json.dumps(shown, default=str, indent=2))
+        print(
+            json.dumps(
+                {
+                    "submissions": found,
+                    "open": stages,
+                    "ended": failures,
+                    "calls": calls,
+                    "budgets": caps,
+                    "paused": _paused(paused),
+                },
+                default=str,
+                indent=2,
+            )
+        )
         return
     rows = [
         {
@@ -56,6 +70,8 @@ def status(
     out.print(table(rows))
     if stages:
         out.print(table(stages, title="\nopen"))
+    if names := _paused(paused):
+        out.print(f"\npaused: {', '.join(names)}", style="yellow", highlight=False)
     if failures:
         out.print(table(failures, title="\nfor a person"))
     cost = "unknown" if calls["cost_usd"] is None else f"{calls['cost_usd']:.4f} USD"
@@ -72,3 +88,9 @@ def status(
             f"expected for the rest {cap['expected_usd']:.4f} · held for it {cap['held']}",
             highlight=False,
         )
+
+
+def _paused(paused: Paused) -> list[str]:
+    """What an operator has paused, as `consilium resume` takes it."""
+    sources = [f"source {name}" for name in sorted(paused.sources)]
+    return ["everything"] * paused.everything + sources + [f"model {name}" for name in sorted(paused.models)]

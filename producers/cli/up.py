@@ -131,6 +131,7 @@ def _welcome(stack: Stack) -> str:
     lines = [
         "Consilium is up.",
         f"  Flower   {stack.flower_url}   user {user}, password {password}",
+        f"  Metrics  {stack.metrics_url}/metrics, and /healthz",
         f"  Models   simulated, at {stack.panel_url}" if stack.panel_url else "",
         f"  Servers  {embedded}: embedded, for trying" if embedded else "",
         f"  Data     {stack.home} (logs/, connection.env)",

@@ -19,6 +19,7 @@ from db.queries import (
     measurements,
     model_calls,
     owed_answers,
+    waits,
 )
 from db.tables import Consultation
 from tests.accepted import TRIO, ask, claim, consultations_of, context, one_owed, owed_by, submit
@@ -107,7 +108,8 @@ SWEPT = {
         (dispatching, ("FREE", "NEXT", "WAITING")),
         (consultations, ("RESUME", "FLAG_ALL", "EXPIRED")),
         (heartbeats, ("HOLD", "FREE")),
-        (owed_answers, ("WAKE", "END_LEASES_OF_FORMER_SELF")),
+        (owed_answers, ("END_LEASES_OF_FORMER_SELF",)),
+        (waits, ("WAKE",)),
         (model_calls, ("OPEN",)),
         (events, ("MAY_BE_FINISHED", "DELIVER")),
     )

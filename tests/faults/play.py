@@ -21,6 +21,7 @@ class Row:
     seconds: float
     problem: str
     skipped: str = ""
+    first: str = ""  # the problem of a first try
 
 
 def play(bench: Bench, each: Scenario, *, size: int | None = None, limit_s: float | None = None) -> Row:
