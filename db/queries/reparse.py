@@ -21,7 +21,7 @@ UNREAD_DUE = text("""
         WHERE o.state = 'owed' AND o.raw_id IS NOT NULL
           AND (o.claimed_until IS NULL OR o.claimed_until <= now())
           AND c.id = o.consultation_id AND c.source_id = o.source_id
-          AND c.state = 'open'
+          AND c.state = 'open' AND o.reason = 'bug'
           AND (CAST(:submission AS uuid) IS NULL OR c.submission_id = :submission)
         RETURNING o.id, o.consultation_id, o.source_id
     ), flagged AS (

@@ -122,7 +122,7 @@ def test_no_measurement_reads_the_history(ctx: Context, size: int) -> None:
     """With many ended consultations (in full: 200,000) no statement scans a table that grows with them."""
     submit(ctx, 3)
     history = HISTORY.format(
-        ended=200_000 if size >= 500 else 40_000,
+        ended=200_000 if size >= 500 else 20_000,
         columns=", ".join(COLUMNS),
         values=", ".join(COLUMNS.values()),
     )

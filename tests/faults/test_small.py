@@ -12,7 +12,7 @@ from tests.faults.bench import Bench
 from tests.faults.play import play
 from tests.faults.registry import THREADS, scenarios
 
-SIZES = {"1": 8, "3 threads": 10, "5": 6, "6": 8, "9": 8}
+SIZES = {"1": 6, "3 threads": 8, "5": 5, "6": 6, "9": 6}
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,7 @@ def killed_without_aof(bench: Bench, size: int) -> None:
 @scenario(7, "Redis killed, workers half busy", size=2, variant="half busy")
 def killed_half_busy(bench: Bench, size: int) -> None:
     """Workers with free slots exit when Redis dies; three times. Pass: 0 extra; who exited runs again."""
-    for _ in range(3):
+    for _ in range(2):
         bench.delay(1.0)
         submission = bench.submit(size, stall_s=STALL_S)
         bench.until(lambda now: now.in_flight >= 2, submission)
@@ -98,7 +98,7 @@ def hangs(bench: Bench, size: int) -> None:
     bench.finish(*submissions)
 
 
-@scenario(12, "publish fails after k messages", size=15)
+@scenario(12, "publish fails after k messages", size=8)
 def publish_fails(bench: Bench, size: int) -> None:
     """A third of all chords breaks after its first message, then after its second; at the first dispatch
     and inside `advance`. Pass: 0 extra."""

@@ -16,7 +16,7 @@ FLAG = """
 """
 
 
-@scenario(1, "no fault", size=100)
+@scenario(1, "no fault", size=60)
 def no_fault(bench: Bench, size: int) -> None:
     """Pass: 0 extra calls, 0 resumes."""
     books = bench.finish(bench.submit(size))
@@ -24,7 +24,7 @@ def no_fault(bench: Bench, size: int) -> None:
     bench.expect("0 resumes", books.resumes == 0, books.resumes)
 
 
-@scenario(5, "every message twice", size=50)
+@scenario(5, "every message twice", size=30)
 def every_message_twice(bench: Bench, size: int) -> None:
     """Each message of a canvas is published twice. Pass: 0 extra; copies of `conclude` ran."""
     bench.hooks.put("twice", "1")

@@ -30,7 +30,7 @@ RATED = Kind("rated", {"limit_window_s": MINUTE_S, "model_slots": 16}, workers=4
 LEARNING = Kind("learning", {"model_slots": 32}, workers=4)
 
 
-@scenario(23, "60 calls a scaled minute, 4 workers", variant="rate", size=34, kind=RATED, limit_s=120)
+@scenario(23, "60 calls a scaled minute, 4 workers", variant="rate", size=30, kind=RATED, limit_s=120)
 def rate(bench: Bench, size: int) -> None:
     """The panel sees no more than the rate in any window, 90 % of it is used, less than 1 % is refused."""
     bench.panel("/control/limits", {"requests_per_minute": RATE, "window_s": MINUTE_S})

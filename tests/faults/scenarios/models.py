@@ -82,7 +82,7 @@ UNRELIABLE = Kind("unreliable", _SETTINGS, models=short_deadlines)
 PROXIED = Kind("proxied", _SETTINGS, models=through_proxy, environ={"SIM_KEY": KEY})
 
 
-@scenario(19, "default fault mix", size=200, kind=UNRELIABLE, limit_s=240)
+@scenario(19, "default fault mix", size=120, kind=UNRELIABLE, limit_s=240)
 def default_fault_mix(bench: Bench, size: int) -> None:
     """0 failed; no answer has more counted failures than `max_tries`; every call too many had its fault."""
     mix = {"429": 0.05, "5xx": 0.05, "hang": 0.02, "malformed": 0.03, "refusal": 0.01}
@@ -122,7 +122,7 @@ def a_family_down(bench: Bench, size: int) -> None:
     bench.finish(submission)
 
 
-@scenario(20, "all down, then back", variant="all", size=40, kind=UNRELIABLE)
+@scenario(20, "all down, then back", variant="all", size=24, kind=UNRELIABLE)
 def all_down(bench: Bench, size: int) -> None:
     """Only probes while open; after the return all end and 0 fail."""
     _away(bench, size, 10 * COOLDOWN_S)
@@ -146,7 +146,7 @@ def every_answer_429(bench: Bench, size: int) -> None:
     bench.finish(submission)
 
 
-@scenario(28, "all models away for 3 scaled hours", size=80, kind=UNRELIABLE, limit_s=180)
+@scenario(28, "all models away for 3 scaled hours", size=60, kind=UNRELIABLE, limit_s=180)
 def all_models_away(bench: Bench, size: int) -> None:
     """Held as `no models`, probes only, and after the return all end by themselves and 0 fail."""
     _away(bench, size, 3 * HOUR_S)

@@ -35,7 +35,7 @@ OPERATED = Kind(
 HELD = "SELECT count(*) FROM consultations WHERE submission_id = %s AND held = %s"
 
 
-@scenario(24, "kill -9 of a random worker every 3 s", size=400, kind=OPERATED, limit_s=1800)
+@scenario(24, "kill -9 of a random worker every 3 s", size=200, kind=OPERATED, limit_s=1800)
 def killed_workers(bench: Bench, size: int) -> None:
     """0 lost, 0 doubled; extra calls at most those that the killed had in flight."""
     bench.delay(0.3)
@@ -183,7 +183,7 @@ def _second_beat(bench: Bench) -> Iterator[None]:
             second.communicate()
 
 
-@scenario(27, "all workers away for 3 scaled hours", size=120, kind=OPERATED, limit_s=180)
+@scenario(27, "all workers away for 3 scaled hours", size=80, kind=OPERATED, limit_s=180)
 def all_workers_away(bench: Bench, size: int) -> None:
     """Held as `no workers`; when they are back all go on by themselves, 0 fail and none is paid again."""
     bench.delay(0.1)

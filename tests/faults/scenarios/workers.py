@@ -97,7 +97,7 @@ def clean_stop(bench: Bench, size: int) -> None:
 scenario(17, "SIGTERM under load", size=20, kind=PREFORK, variant="prefork")(clean_stop)
 
 
-@scenario(18, "everything, drawn", size=40, limit_s=300)
+@scenario(18, "everything, drawn", size=30, limit_s=300)
 def everything(bench: Bench, size: int) -> None:
     """2 kills, 2 FLUSHALL, a killed Redis, a killed PostgreSQL, three times at other instants.
 
