@@ -67,7 +67,7 @@ def killed_without_aof(bench: Bench, size: int) -> None:
 
 @scenario(7, "Redis killed, workers half busy", size=2, variant="half busy")
 def killed_half_busy(bench: Bench, size: int) -> None:
-    """Workers with free slots exit when Redis dies; three times. Pass: 0 extra; who exited runs again."""
+    """Workers with free slots exit when Redis dies; twice. Pass: 0 extra; who exited runs again."""
     for _ in range(2):
         bench.delay(1.0)
         submission = bench.submit(size, stall_s=STALL_S)
