@@ -9,7 +9,7 @@ from tests.faults.bench import Bench, Failed
 from tests.faults.registry import Kind, scenario
 
 ONE_WORKER = Kind("one worker", workers=1)
-FLAGS = 5
+FLAGS = 3
 FLAG = """
     UPDATE consultations SET flagged = true, next_resume_at = now()
     WHERE submission_id = %s AND state = 'open' AND dispatched_at IS NOT NULL RETURNING id
