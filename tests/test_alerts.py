@@ -48,7 +48,6 @@ def test_each_rule_says_what_how_bad_and_where_to_read() -> None:
         assert re.search(r"runbook: docs/runbook\.md#[a-z-]+\n", rule), rule
 
 
-@pytest.mark.skipif(not RUNBOOK.exists(), reason="there is no docs/runbook.md yet")
 def test_every_section_of_the_runbook_is_there() -> None:
     """Each anchor is a heading of the runbook."""
     headings = re.findall(r"^#+ (.+)$", RUNBOOK.read_text(encoding="utf-8"), re.MULTILINE)

@@ -41,7 +41,7 @@ def sweep(ctx: Context, app: Celery, broker: redis.Redis) -> int:
     _expire(ctx)
     with ctx.transaction() as session:
         first = heartbeats.tick(session, ctx.name)
-    if broker.set(WIPE_MARKER, 1, nx=True) and not first:
+    if _marker_was_gone(broker) and not first:
         _flushed(ctx)
     _heartbeats(ctx, app)
     with ctx.transaction() as session:
@@ -72,6 +72,14 @@ def _end(ctx: Context, consultation_id: uuid.UUID, reason: str) -> None:
         consultations.lock(session, consultation_id)
         consultations.end(session, consultation_id, "failed", reason)
         owed_answers.void_rest(session, consultation_id)
+
+
+def _marker_was_gone(broker: redis.Redis) -> bool:
+    try:
+        return bool(broker.set(WIPE_MARKER, 1, nx=True))
+    except RedisError as error:  # what it has forgotten is told by the next sweep that reaches it
+        log.warning("broker away: marker not looked at, %s", type(error).__name__)
+        return False
 
 
 def _flushed(ctx: Context) -> None:

@@ -194,6 +194,17 @@ def test_a_sweep_sends_again_what_the_broker_has_forgotten(
     assert sweep.sweep(ctx, app, broker) == 0
 
 
+def test_a_sweep_without_a_broker_is_no_bug(ctx: Context, app: Celery) -> None:
+    """The marker cannot be looked at: said in the log, nothing is taken for a flush, and deadlines count."""
+    [late] = consultations_of(ctx, submit(ctx, EXAMPLES[:1], purpose="care"))
+    ask(ctx, "UPDATE consultations SET deadline_at = now() - interval '1 s' WHERE id = %s", late)
+    away, none = accepted.app_on("redis://127.0.0.1:9/0"), redis.Redis(port=9)
+    assert sweep.sweep(ctx, away, none) == 0
+    away.close()
+    none.close()
+    assert ask(ctx, "SELECT reason, flagged FROM consultations") == [("expired", False)]
+
+
 def test_sweeps_at_once_send_each_once(ctx: Context, app: Celery, broker: redis.Redis) -> None:
     """Six sweeps together: each consultation is sent by one of them."""
     submit(ctx, 12)
