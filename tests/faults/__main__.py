@@ -20,7 +20,7 @@ from tests.faults.play import Row, play
 from tests.faults.registry import Scenario, scenarios
 
 SWITCHES = ("claim", "sweeper", "late-ack")
-COLUMNS = "{:<14} {:<34} {:>6} {:>6} {:>4} {:>6} {:>5} {:>7} {:>11} {:>7} {:>7}  {}"
+COLUMNS = "{:<20} {:<50} {:>6} {:>6} {:>4} {:>6} {:>5} {:>7} {:>11} {:>7} {:>7}  {}"
 
 
 def _play_all(wanted: Sequence[Scenario], options: argparse.Namespace, seed: int) -> list[Row]:
