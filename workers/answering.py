@@ -125,7 +125,8 @@ def _put_off(ctx: Context, seen: Look, wait: Wait) -> Refusal:
         if not wait.away and wait.wait_s <= ctx.settings.countdown_cap_s and wait.reason != "paused":
             return Again(wait.wait_s)
         consultations.wait(session, seen.consultation_id)
-    return _lost(seen) or Deferred() if wait.away else Deferred()
+    lost = _lost(seen) if wait.away else None
+    return lost or Deferred()
 
 
 def _lost(seen: Look) -> Lost | None:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from db.queries.heartbeats import QUEUE
 from shared.flow import Owed
 
 # Taken before anything is decided, so that of two copies of `advance` or `conclude` one waits for the other.
@@ -75,7 +76,7 @@ EVENT = text("""
 # Resume: dispatched, due, flagged or without progress for its stall time; and nobody works on it, nothing of
 # it was put off lately, and whatever it had sent has left its queues (a heartbeat sent later came through).
 # Each resume waits longer than the one before (up to 8 times), with a jitter of a quarter.
-RESUME = text("""
+RESUME = text(f"""
     WITH picked AS (
         SELECT id, source_id, NOT flagged AS counted FROM consultations c
         WHERE state = 'open' AND dispatched_at IS NOT NULL AND next_resume_at <= now()
@@ -86,7 +87,7 @@ RESUME = text("""
                    SELECT FROM owed_answers o
                    JOIN model_versions m ON m.id = o.model_version_id
                    LEFT JOIN heartbeats h
-                     ON h.queue = m.location || CASE c.priority WHEN 0 THEN '.urgent' ELSE '' END
+                     ON h.queue = {QUEUE}
                    WHERE o.consultation_id = c.id AND o.state = 'owed'
                      AND (o.not_before > now() - make_interval(secs => c.stall_s)
                           OR h.queue IS NOT NULL AND coalesce(h.proven_at <= c.sent_at, true))))

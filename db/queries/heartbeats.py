@@ -31,6 +31,9 @@ STALE = text("""
       AND (queue = :own OR sent_at > received_at)
 """)
 
+QUEUE = "m.location || CASE c.priority WHEN 0 THEN '.urgent' ELSE '' END"
+"""In SQL: the queue of what consultation c owes to model version m, as `shared.broker.model_queue` says."""
+
 OWN = "conclude"
 """The sweep's own queue: that it runs is the proof."""
 
@@ -46,19 +49,19 @@ TICK = text("""
 FORGET = text("UPDATE heartbeats SET sent_at = now() - interval '1 day' WHERE queue <> :own")
 
 # Work in flight that waits for a queue without workers says so, and no longer once they are back.
-HOLD = text("""
+HOLD = text(f"""
     UPDATE consultations c SET held = 'no workers'
     WHERE c.state = 'open' AND c.dispatched_at IS NOT NULL AND c.held IS NULL
       AND EXISTS (SELECT FROM owed_answers o JOIN model_versions m ON m.id = o.model_version_id
                   WHERE o.consultation_id = c.id AND o.state = 'owed'
-                    AND m.location || CASE c.priority WHEN 0 THEN '.urgent' ELSE '' END = ANY(:queues))
+                    AND {QUEUE} = ANY(:queues))
 """)
-FREE = text("""
+FREE = text(f"""
     UPDATE consultations c SET held = NULL
     WHERE c.state = 'open' AND c.held = 'no workers'
       AND NOT EXISTS (SELECT FROM owed_answers o JOIN model_versions m ON m.id = o.model_version_id
                       WHERE o.consultation_id = c.id AND o.state = 'owed'
-                        AND m.location || CASE c.priority WHEN 0 THEN '.urgent' ELSE '' END = ANY(:queues))
+                        AND {QUEUE} = ANY(:queues))
 """)
 
 
