@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     lease_slack_s: float = Field(30, gt=0, description="Lease = the model's deadline + hold_s + this.")
     stall_slack_s: float = Field(30, gt=0, description="Stalled after the longest lease of the seats + this.")
     sweep_every_s: float = Field(15, gt=0, description="How often beat sends the sweep.")
-    recompute_every_s: float = Field(3600, gt=0, description="How often reviewers' memory is recomputed.")
+    recompute_every_s: float = Field(3600, gt=0, description="How often memory, chemistry and calibration are recomputed.")
     window: int = Field(50, gt=0, description="Consultations in the broker at once, over all sources.")
     source_window: int = Field(25, gt=0, description="The same of one source.")
     ageing_s: float = Field(3600, gt=0, description="Each such wait lifts a consultation by one priority.")
@@ -77,6 +77,22 @@ class Settings(BaseSettings):
     retention_days: int = Field(30, gt=0, description="Clinical text is kept this long.")
 
     history_purposes: str = Field("care", description="Purposes whose history is learned from, with commas.")
+    explore_share: float = Field(
+        0.05, ge=0, le=1, description="Share of learned draws that go to an ensemble not thought best."
+    )
+    optimism: float = Field(
+        0.1, ge=0, description="Standard errors that an ensemble's value is lifted by: doubt is explored."
+    )
+    penalty_per_minute: float = Field(
+        0.01, ge=0, description="Value (0 to 1) given up for a minute less of expected latency."
+    )
+    penalty_per_usd: float = Field(
+        0.05, ge=0, description="Value given up for a USD less per consultation; an unknown price is no 0."
+    )
+    penalty_failure: float = Field(0.1, ge=0, description="Value given up per seat expected to be lost.")
+    calibration_vignettes: int = Field(
+        300, ge=90, description="Vignettes with an outcome before confidence is calibrated."
+    )
 
     model_slots: int = Field(
         32, gt=0, description="Threads of each model worker: calls in flight per process."

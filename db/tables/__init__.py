@@ -2,6 +2,14 @@
 
 from db.tables.base import Base
 from db.tables.intake import ClinicalDocument, DataKey, Record, Source, Submission
+from db.tables.learning import (
+    Choice,
+    Evaluation,
+    EvaluationArm,
+    HistoryImport,
+    HistorySetAside,
+    ImportedInteraction,
+)
 from db.tables.operations import (
     Audit,
     Heartbeat,
@@ -18,12 +26,18 @@ from db.tables.work import Consultation, ModelCall, ModelVersion, OwedAnswer, Pr
 __all__ = [
     "Audit",
     "Base",
+    "Choice",
     "ClinicalDocument",
     "Consensus",
     "Consultation",
     "DataKey",
+    "Evaluation",
+    "EvaluationArm",
     "Generation",
     "Heartbeat",
+    "HistoryImport",
+    "HistorySetAside",
+    "ImportedInteraction",
     "Interaction",
     "ModelCall",
     "ModelState",

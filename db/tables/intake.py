@@ -64,7 +64,7 @@ class Submission(Base):
         one_of("state", "receiving", "open", "finished", "rejected", "cancelled"),
         one_of("priority", "urgent", "routine", "background"),
         one_of("purpose", "care", "evaluation", "training", "demo"),
-        CheckConstraint("n BETWEEN 2 AND 12", name="n"),
+        CheckConstraint("n BETWEEN 1 AND 12", name="n"),
         UniqueConstraint("idempotency_digest", "source_id"),
         Index("ix_submissions__unfinished", "received_at", postgresql_where=text("state = 'open'")),
     )

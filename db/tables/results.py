@@ -60,6 +60,7 @@ class Review(Base):
     label: Mapped[str] = mapped_column(String(2))
     position: Mapped[int] = mapped_column(SmallInteger)
     scrubbed: Mapped[int] = mapped_column(SmallInteger)  # phrases taken out of what the reviewer saw
+    shown_characters: Mapped[int | None]  # length of the answer as it was shown
     latency_s: Mapped[float | None]
     created_at: Mapped[Now]
 
@@ -95,6 +96,7 @@ class Consensus(Base):
     minority: Mapped[Codes]
     support: Mapped[dict[str, float]] = mapped_column(JSONB)  # ingredient → P(belongs) in [0, 1]
     detail: Mapped[Json]  # grades per seat, reviewers, as shared.consensus gives them
+    was_right: Mapped[bool | None]  # the refined list by the newest outcome; NULL: there is none
     concluded_at: Mapped[Now]
 
     __table_args__ = (belongs_to("consultations", "consultation_id"),)
@@ -146,13 +148,17 @@ class Interaction(Base):
 
 
 class Snapshot(Base):
-    """What was learned from history at one time: immutable and numbered. Number 0 knows nothing."""
+    """What was learned from history at one time: immutable and numbered. Number 0 knows nothing.
+
+    `site` is in force for whatever is accepted; an evaluation's own is for that evaluation alone.
+    """
 
     __tablename__ = "snapshots"
 
     id: Mapped[Id]
     kind: Mapped[Slug]
     number: Mapped[int]
+    scope: Mapped[str] = mapped_column(String(60), server_default="site")
     form: Mapped[Slug]
     parameters: Mapped[Json]
     purposes: Mapped[list[str]] = mapped_column(ARRAY(Text))
@@ -164,6 +170,6 @@ class Snapshot(Base):
     created_at: Mapped[Now]
 
     __table_args__ = (
-        one_of("kind", "reviewers", "chemistry"),
+        one_of("kind", "reviewers", "chemistry", "calibration"),
         UniqueConstraint("kind", "number"),
     )

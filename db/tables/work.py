@@ -87,6 +87,7 @@ class Consultation(Base):
     settings_digest: Mapped[str] = mapped_column(String(64))
     reviewers_snapshot_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("snapshots.id"))
     chemistry_snapshot_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("snapshots.id"))
+    calibration_snapshot_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("snapshots.id"))
     stall_s: Mapped[float]  # longest lease of its seats + slack
 
     state: Mapped[Slug] = mapped_column(server_default="open")

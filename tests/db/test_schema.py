@@ -14,10 +14,12 @@ from db.engine import engine_for
 from db.tables import Base
 
 BELONG_TO_A_SOURCE = {
+    "choices",
     "clinical_documents",
     "consensus",
     "consultations",
     "data_keys",
+    "evaluation_arms",
     "generations",
     "interactions",
     "model_calls",
