@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -23,13 +23,16 @@ from db.queries.documents import Vault
 from db.tables import ClinicalDocument, Consultation, Record, Source, Submission
 from producers.readers.ndjson import Read
 from producers.rows import TABLES, Rows
+from producers.seating import Seating
 from shared.errors import ConsiliumError, RecordError, SettingsError
 from shared.expected_cost import require_prices
+from shared.family_mix import Families
+from shared.frozen import Frozen
 from shared.policy import Policy
 from shared.prompts import GENERATE, REVIEW
 from shared.registry import Registry
 from shared.schemas import PRIORITIES, Vignette
-from shared.selection import Draw, Strategy, candidate, draw
+from shared.selection import Strategy, candidate
 from shared.settings import Settings
 
 CHUNK = 500
@@ -66,6 +69,8 @@ class Order:
     idempotency_key: str | None = None
     strict: bool = False
     budget_usd: Decimal | None = None  # all that it may cost; None: no cap
+    families: Families = "any"  # of a drawn ensemble: any, same (all of one) or mixed (as many as can be)
+    frozen: Frozen | None = None  # what has been learned; None: what is in force
 
 
 @dataclass
@@ -102,6 +107,8 @@ def accept(
         order = replace(order, priority="background")
     if order.strategy == Strategy.FIXED:
         order = replace(order, n=len(order.models))
+    if order.n == 1 and order.purpose == "care":
+        raise SettingsError("one model is no council: for care, ask for an ensemble of at least two")
     body = vault.site_key.digest("body", body_digest)
     if order.idempotency_key is not None:
         known = _known(session, source.id, vault, order.idempotency_key, body)
@@ -164,9 +171,20 @@ class _Batch:
         self._candidates = [c for m in registry.values() if self._policy.allows(c := candidate(m))]
         self._ordinals = itertools.count()
         self._ids: set[bytes] = set()
-        drawn = self._draw(
-            seed=order.seed
-        )  # too few models is an error of the batch, before anything is read
+        self._frozen = order.frozen or snapshots.in_force(session)
+        self._seating = Seating(
+            session,
+            self._candidates,
+            self._frozen,
+            strategy=order.strategy,
+            n=order.n,
+            fixed=order.models,
+            families=order.families,
+            registry=registry,
+            settings=settings,
+        )
+        # too few models is an error of the batch, before anything is read
+        drawn = self._seating.possible()
         if order.budget_usd is not None or source.daily_budget_usd is not None:
             asked = drawn.models if order.strategy == Strategy.FIXED else drawn.allowed
             require_prices(asked, registry)
@@ -194,13 +212,11 @@ class _Batch:
             "purpose": order.purpose,
             "priority": PRIORITIES.index(order.priority),
             "protocol": "review",
-            "strategy": order.strategy,
             "n": order.n,
-            "explored": False,
             "generate_prompt_id": prompts.ensure_prompt(self.session, GENERATE),
             "review_prompt_id": prompts.ensure_prompt(self.session, REVIEW),
             "settings_digest": self.settings.digest(),
-            "reviewers_snapshot_id": snapshots.latest(self.session, "reviewers").id,
+            **asdict(self._frozen),
         }
         # of all who may be drawn, in one order: two batches that make them at once do not lock each other out
         versions = {
@@ -213,7 +229,7 @@ class _Batch:
             order.seed,
             fixed,
             versions,
-            self._draw,
+            self._seating.draw,
             self.settings,
             self.registry,
             self.vault,
@@ -268,6 +284,7 @@ class _Batch:
                 state="open", records=receipt.accepted + len(receipt.errors), set_aside=len(receipt.errors)
             )
         )
+        self._seating.store(self.session, self.submission_id, self.source_id)
         events.finish_submissions(self.session, self.submission_id)
 
     def _own_id(self, vignette: Vignette | None) -> bytes | None:
@@ -284,9 +301,6 @@ class _Batch:
             )
         )
         return {bytes(d) for d in found.scalars() if d is not None}
-
-    def _draw(self, seed: int) -> Draw:
-        return draw(self.order.strategy, self.order.n, self._candidates, seed=seed, fixed=self.order.models)
 
     def _deadline(self) -> Any:
         if self.order.purpose != "care":

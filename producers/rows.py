@@ -37,7 +37,7 @@ class Rows:
     seed: int  # of the batch
     fixed: Mapping[str, Any]  # columns that all its consultations share
     versions: Mapping[str, uuid.UUID]  # model → the version that a seat is given to
-    draw: Callable[[int], Draw]
+    draw: Callable[[int, str], Draw]  # seed, kind of task
     settings: Settings
     registry: Registry
     vault: Vault
@@ -67,7 +67,7 @@ class Rows:
             },
         )
         seed = _derive(self.seed, ordinal)
-        drawn = self.draw(seed)
+        drawn = self.draw(seed, vignette.kind)
         models = [self.registry[name] for name in drawn.models]
         yield (
             Consultation,
@@ -80,6 +80,8 @@ class Rows:
                 "vignette_digest": self.vault.site_key.digest("vignette", vignette.vignette),
                 "kind": vignette.kind,
                 "seed": seed,
+                "strategy": drawn.strategy,
+                "explored": drawn.explored,
                 "draw_probability": drawn.probability,
                 "allowed": list(drawn.allowed),
                 "stall_s": stall_s(models, self.settings),

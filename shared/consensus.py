@@ -2,9 +2,10 @@
 
     grades ─► peer grading with a memory ─► grade of each answer, reliability of each reviewer
     answers ─► majority, highest-graded and refined list; support of each drug (algorithms, section 6)
+    both    ─► confidence, where a calibrator has been fitted and passed its test
 
 A list is what an answer starts; stops are counted apart by the same majority. Pure and deterministic: stored
-answers, grades and memory give the stored conclusion again, bit for bit.
+answers, grades, memory and calibrator give the stored conclusion again, bit for bit.
 """
 
 from __future__ import annotations
@@ -13,21 +14,28 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from shared.calibration import Calibrator, Features
 from shared.measures import agreement, right
 from shared.memory import Memory
 from shared.peer_grading import PeerGrades, grade_peers
 from shared.peer_grading import Seat as Reviewer
 from shared.schemas import Gold
-from shared.vancouver import ItemGrade, ReviewerMeasure, population_std
+from shared.vancouver import ItemGrade, ReviewerMeasure, population_std, vancouver
 
 LOG_ODDS = 0.6
 """ℓ: log-odds that a drug named by a seat belongs, for a model without labelled history."""
 GAMMA = 1.0
 """γ: weight of an answer's grade against the mean of the grades. Not fitted: there are no outcomes yet."""
+LEAST_CONFIDENCE = 0.5
+"""Below this calibrated P(right) a person must look."""
 LEAST_AGREEMENT = 0.34
 """Below this mean Jaccard of the lists a person must look, as long as confidence is not calibrated."""
+
+Form = Literal["memory", "reference"]
+"""How grades become consensus grades: peer grading with a memory (without one, plain means), or the published
+Vancouver algorithm, inclusive and without de-biasing, for comparison."""
 
 
 @dataclass(frozen=True)
@@ -69,23 +77,30 @@ class Conclusion:
     grade: float | None  # of the highest-graded answer
     variance: float | None
     agreement: float | None
-    confidence: float | None  # P(right); None without a calibrator
+    confidence: float | None  # P(right); None without a calibrator that passed its test
     rule: str | None  # why a person must look
 
 
 def conclude_from(
-    answers: Sequence[SeatAnswer], grades: Sequence[Grade], memory: Memory, *, kind: str
+    answers: Sequence[SeatAnswer],
+    grades: Sequence[Grade],
+    memory: Memory,
+    *,
+    kind: str,
+    calibrator: Calibrator | None = None,
+    form: Form = "memory",
+    gamma: float = GAMMA,
 ) -> Conclusion:
     """The conclusion. The order of answers and grades has no influence. Raises `BadGrade`."""
     answers = sorted(answers, key=lambda a: a.seat)
-    seats = {a.seat: Reviewer(a.model, a.family) for a in answers}
-    peers = grade_peers(_usable(grades, answers), seats, memory.pool(kind))
+    peers = _peers(_usable(grades, answers), answers, memory, kind, form)
     best = max(answers, key=lambda a: (_grade(peers, a.seat), -a.seat), default=None)
     counts = Counter(drug for a in answers for drug in a.start)
     majority = _majority(counts, len(answers))
     stops = _majority(Counter(drug for a in answers for drug in a.stop), len(answers))
     graded = None if best is None else peers.items.get(best.seat)
     agreed = agreement([a.start for a in answers])
+    sure = calibrator.confidence(_features(graded, agreed, peers, len(answers))) if calibrator else None
     return Conclusion(
         form=peers.form,
         form_reason=peers.reason,
@@ -96,12 +111,34 @@ def conclude_from(
         refined=majority,
         stops=stops,
         minority=tuple(sorted(set(counts) - set(majority))),
-        support=_support(answers, peers),
+        support=_support(answers, peers, gamma),
         grade=graded.grade if graded else None,
         variance=graded.variance if graded else None,
         agreement=agreed,
-        confidence=None,
-        rule=_rule(answers, peers, agreed),
+        confidence=sure,
+        rule=_rule(answers, peers, agreed, sure),
+    )
+
+
+def _peers(
+    usable: list[tuple[int, int, float]], answers: Sequence[SeatAnswer], memory: Memory, kind: str, form: Form
+) -> PeerGrades:
+    if form == "reference":
+        found = vancouver(usable)
+        return PeerGrades(found.items, found.reviewers, form, None)
+    seats = {a.seat: Reviewer(a.model, a.family) for a in answers}
+    return grade_peers(usable, seats, memory.pool(kind))
+
+
+def _features(graded: ItemGrade | None, agreed: float | None, peers: PeerGrades, n: int) -> Features:
+    """What confidence is told from."""
+    measures = [measure.reliability for measure in peers.reviewers.values()]
+    return Features(
+        grade=graded.grade if graded else None,
+        variance=graded.variance if graded else None,
+        agreement=agreed,
+        reliability=math.fsum(measures) / len(measures) if measures else None,
+        n=n,
     )
 
 
@@ -121,21 +158,23 @@ def _majority(counts: Counter[str], n: int) -> tuple[str, ...]:
     return tuple(sorted(drug for drug, votes in counts.items() if votes > n / 2))
 
 
-def _support(answers: Sequence[SeatAnswer], peers: PeerGrades) -> dict[str, float]:
+def _support(answers: Sequence[SeatAnswer], peers: PeerGrades, gamma: float) -> dict[str, float]:
     """P(the drug belongs): logit = Σ over seats of ±ℓ, + and γ·(g − mean g) where the seat names it."""
     known = {a.seat: peers.items[a.seat].grade for a in answers if a.seat in peers.items}
     mean = math.fsum(known.values()) / len(known) if known else 0.0
     support = {}
     for drug in sorted({drug for a in answers for drug in a.start}):
         logit = math.fsum(
-            LOG_ODDS + GAMMA * (known.get(a.seat, mean) - mean) if drug in a.start else -LOG_ODDS
+            LOG_ODDS + gamma * (known.get(a.seat, mean) - mean) if drug in a.start else -LOG_ODDS
             for a in answers
         )
         support[drug] = 1 / (1 + math.exp(-logit))
     return support
 
 
-def _rule(answers: Sequence[SeatAnswer], peers: PeerGrades, agreed: float | None) -> str | None:
+def _rule(
+    answers: Sequence[SeatAnswer], peers: PeerGrades, agreed: float | None, sure: float | None
+) -> str | None:
     """The first rule that wants a person to look. That no drug is needed may be agreed on like a list."""
     recommending = sum(a.decision == "recommend" for a in answers)
     declining = sum(a.decision == "no_medication" for a in answers)
@@ -143,6 +182,8 @@ def _rule(answers: Sequence[SeatAnswer], peers: PeerGrades, agreed: float | None
         return "fewer_than_two_recommend"
     if any(a.seat not in peers.items for a in answers):
         return "answer_without_review"
+    if sure is not None:
+        return "low_confidence" if sure < LEAST_CONFIDENCE else None
     if agreed is not None and agreed < LEAST_AGREEMENT:
         return "low_agreement"
     return None
@@ -178,6 +219,25 @@ def history_rows(
             }
         )
     return rows
+
+
+def as_columns(conclusion: Conclusion) -> dict[str, Any]:
+    """What is stored of a conclusion, by column of the consensus row."""
+    return {
+        "form": conclusion.form,
+        "grade": conclusion.grade,
+        "variance": conclusion.variance,
+        "agreement": conclusion.agreement,
+        "confidence": conclusion.confidence,
+        "rule": conclusion.rule,
+        "highest_graded": list(conclusion.highest_graded),
+        "majority": list(conclusion.majority),
+        "refined": list(conclusion.refined),
+        "stops": list(conclusion.stops),
+        "minority": list(conclusion.minority),
+        "support": dict(conclusion.support),
+        "detail": as_detail(conclusion),
+    }
 
 
 def as_detail(conclusion: Conclusion) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from shared.registry import Model, price
 from shared.review_design import ALL_PAIRS_UP_TO
 
 CHARACTERS_A_TOKEN = 4
+TYPICAL_CASE = 1_600
+"""Characters of a brief vignette with its context."""
 ANSWER_TOKENS = 400
 REVIEW_TOKENS = 150
 _ASKED = sum(len(message["content"]) for message in generate_messages(GENERATE, ""))
@@ -28,14 +30,17 @@ def expected_usd(models: Sequence[Model], case: int, *, reviews_per_answer: int)
     `case`: characters of the rendered case.
     """
     n = len(models)
+    costs = [seat_usd(model, n, case, reviews_per_answer=reviews_per_answer) for model in models]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known, Decimal(0)) if len(known) == n else None
+
+
+def seat_usd(model: Model, n: int, case: int = TYPICAL_CASE, *, reviews_per_answer: int) -> Decimal | None:
+    """USD for one of n seats: its answer, and its reviews of the others; None if its price is not known."""
     reviews = n - 1 if n <= ALL_PAIRS_UP_TO else min(reviews_per_answer, n - 1)
     asked = (_ASKED + case) // CHARACTERS_A_TOKEN
     graded = (_GRADED + case) // CHARACTERS_A_TOKEN + ANSWER_TOKENS
-    costs = [
-        price(model, asked + reviews * graded, ANSWER_TOKENS + reviews * REVIEW_TOKENS) for model in models
-    ]
-    known = [cost for cost in costs if cost is not None]
-    return sum(known, Decimal(0)) if len(known) == n else None
+    return price(model, asked + reviews * graded, ANSWER_TOKENS + reviews * REVIEW_TOKENS)
 
 
 def require_prices(names: Iterable[str], registry: Mapping[str, Model]) -> None:

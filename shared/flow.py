@@ -111,8 +111,8 @@ Step = Replace | Excuse | Ask | OweReviews | Conclude | Fail
 
 
 def quorum(n: int) -> int:
-    """Fewest answers with which an ensemble of n goes on: max(2, ⌈n / 2⌉)."""
-    return max(2, math.ceil(n / 2))
+    """Fewest answers with which an ensemble of n goes on: max(2, ⌈n / 2⌉); a single model's is one."""
+    return min(n, max(2, math.ceil(n / 2)))
 
 
 def next_step(n: int, owed: Sequence[Owed], bench: Bench = EVERYBODY_HERE) -> Step:
@@ -144,7 +144,9 @@ def _generating(n: int, seats: list[Owed], bench: Bench) -> Step:
         return Excuse(staying_away)
     if waiting:
         return Ask("generation", _ready(waiting))
-    return OweReviews(answered) if len(answered) >= quorum(n) else Fail("no_quorum")
+    if len(answered) < quorum(n):
+        return Fail("no_quorum")
+    return OweReviews(answered) if len(answered) > 1 else Conclude()  # nobody is there to review one
 
 
 def _reviewing(reviews: list[Owed], bench: Bench) -> Step:

@@ -36,7 +36,9 @@ class Settings(BaseSettings):
     lease_slack_s: float = Field(30, gt=0, description="Lease = the model's deadline + hold_s + this.")
     stall_slack_s: float = Field(30, gt=0, description="Stalled after the longest lease of the seats + this.")
     sweep_every_s: float = Field(15, gt=0, description="How often beat sends the sweep.")
-    recompute_every_s: float = Field(3600, gt=0, description="How often memory, chemistry and calibration are recomputed.")
+    recompute_every_s: float = Field(
+        3600, gt=0, description="How often memory, chemistry and calibration are recomputed."
+    )
     window: int = Field(50, gt=0, description="Consultations in the broker at once, over all sources.")
     source_window: int = Field(25, gt=0, description="The same of one source.")
     ageing_s: float = Field(3600, gt=0, description="Each such wait lifts a consultation by one priority.")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 from celery import Celery
 from sqlalchemy.orm import Session
 
 from db.ids import new_id
-from db.queries import consultations, model_versions, owed_answers, seats, waits
+from db.queries import consultations, model_versions, owed_answers, seats, snapshots, waits
 from db.queries.consultations import Locked
+from shared.chemistry.snapshot import Chemistry, Learned
 from shared.flow import Ask, Bench, Conclude, Excuse, Fail, Owed, OweReviews, Replace, next_step
 from shared.policy import Policy
 from shared.review_design import pairs
-from shared.selection import candidate, substitutes
+from shared.selection import LEARNED, candidate, substitutes
 from workers import controls
 from workers.canvas import canvas, generate_alone
 from workers.context import Context
@@ -84,7 +86,7 @@ def _settle(
     new: set[uuid.UUID] = set()
     while True:
         owed = consultations.owed(session, found.id, within_s=ctx.settings.countdown_cap_s)
-        step = next_step(found.n, owed, _bench(ctx, session, found, now))
+        step = next_step(found.n, owed, _bench(ctx, session, found, now, owed))
         match step:
             case Replace(pairs_):
                 replaced = {_replace(ctx, session, owed_, name) for owed_, name in pairs_} - {None}
@@ -106,13 +108,18 @@ def _settle(
                 return step, new
 
 
-def _bench(ctx: Context, session: Session, found: Locked, now: Controls) -> Bench:
+def _bench(ctx: Context, session: Session, found: Locked, now: Controls, owed: Sequence[Owed]) -> Bench:
     """Who is away, and who of those that this source allows could take a seat."""
     policy, settings = Policy.model_validate(found.policy), ctx.settings
     others = [
         name
         for name in substitutes(
-            found.strategy, found.allowed, seats.seated(session, found.id), seed=found.seed
+            found.strategy,
+            found.allowed,
+            seats.seated(session, found.id),
+            seed=found.seed,
+            staying=[o.model for o in owed if o.kind == "generation" and o.state in ("owed", "answered")],
+            learned=_learned(session, found),
         )
         if name in ctx.registry and policy.allows(candidate(ctx.registry[name]))
     ]
@@ -123,6 +130,14 @@ def _bench(ctx: Context, session: Session, found: Locked, now: Controls) -> Benc
         patience_s=0 if found.priority == 0 else settings.substitute_after_s,
         most=settings.max_substitutions,
     )
+
+
+def _learned(session: Session, found: Locked) -> Learned | None:
+    """What the strategy chose by, as it was when the consultation was accepted."""
+    if found.strategy not in LEARNED or found.chemistry_snapshot_id is None:
+        return None
+    stored = snapshots.by_id(session, found.chemistry_snapshot_id)
+    return Chemistry.from_json(stored.body).of(found.kind)
 
 
 def _replace(ctx: Context, session: Session, owed: Owed, name: str) -> uuid.UUID | None:

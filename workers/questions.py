@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import text
@@ -40,6 +40,7 @@ class Question:
     label: str = ""
     position: int = 0
     scrubbed: int = 0
+    shown_characters: int | None = None  # length of the answer as the reviewer sees it
 
 
 def question_for(
@@ -64,15 +65,7 @@ def question_for(
         return question
     raw = json.loads(vault.open(session, claim.repair_of))["text"]
     repair = prompts.repair_messages(question.messages, raw, fault_of(raw, seen.kind))
-    return Question(
-        repair,
-        question.schema_name,
-        question.schema,
-        current,
-        question.label,
-        question.position,
-        question.scrubbed,
-    )
+    return replace(question, messages=repair)
 
 
 def fault_of(raw: str, kind: str) -> str:
@@ -107,6 +100,7 @@ def _review(
         slot.label,
         slot.position,
         rendered.removed,
+        len(rendered.text),
     )
 
 

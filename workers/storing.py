@@ -155,6 +155,7 @@ def _settle(
                     label=question.label,
                     position=question.position,
                     scrubbed=question.scrubbed,
+                    shown_characters=question.shown_characters,
                 )
             )
 

@@ -17,6 +17,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError as BrokerAway
 from redis.exceptions import RedisError
 
+from db import recompute
 from db.queries import (
     budgets,
     consultations,
@@ -115,7 +116,7 @@ def _heartbeats(ctx: Context, app: Celery) -> None:
 
 def _periodic(ctx: Context, app: Celery) -> None:
     """Jobs whose period nobody has begun; after an outage of any length, once."""
-    jobs = {"recompute_reviewers": ctx.settings.recompute_every_s}
+    jobs = {f"recompute_{kind}": ctx.settings.recompute_every_s for kind in recompute.KINDS}
     with ctx.transaction() as session:
         due = [job for job, every_s in jobs.items() if workers.is_due(session, job, every_s)]
     for job in due:

@@ -18,12 +18,13 @@ from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
 from sqlalchemy.exc import OperationalError
 
+from db import recompute
 from db.queries import events, heartbeats, workers
 from shared.broker import CHECK_MODEL, HEARTBEAT, MESSAGE_VERSION, NUDGE, SWEEP
 from shared.errors import ConsiliumError
-from workers import answering, checking, concluding, dispatch, flow, recompute, sweep
+from workers import answering, checking, concluding, dispatch, flow, sweep
 from workers.app import app
-from workers.context import Context, get_context
+from workers.context import get_context
 
 log = logging.getLogger("consilium.tasks")
 AnyTask = Task[..., Any]
@@ -180,7 +181,21 @@ def deliver_events(self: AnyTask) -> None:
 @guarded
 def recompute_reviewers(self: AnyTask) -> None:
     """The reviewers' memory, from raw grades, once a period."""
-    _once_a_period("recompute_reviewers", get_context().settings.recompute_every_s, recompute.reviewers)
+    _recompute("reviewers")
+
+
+@consilium_task(name="consilium.recompute_chemistry")
+@guarded
+def recompute_chemistry(self: AnyTask) -> None:
+    """Who works well with whom, from the interaction history, once a period."""
+    _recompute("chemistry")
+
+
+@consilium_task(name="consilium.recompute_calibration")
+@guarded
+def recompute_calibration(self: AnyTask) -> None:
+    """What a consensus' numbers mean as a probability, from outcomes, once a period."""
+    _recompute("calibration")
 
 
 @consilium_task(name=CHECK_MODEL)
@@ -191,12 +206,18 @@ def check_model(self: AnyTask, version: int, check_id: str, model: str) -> None:
         checking.check_model(get_context(), check_id, model)
 
 
-def _once_a_period(job: str, every_s: float, run: Callable[[Context], str]) -> None:
+def _recompute(kind: str) -> None:
+    """Once a period; a run that fails leaves the last snapshot in force, and its period says so."""
     ctx = get_context()
+    job = f"recompute_{kind}"
     with ctx.transaction() as session:
-        period = workers.begin_period(session, job, every_s)
+        period = workers.begin_period(session, job, ctx.settings.recompute_every_s)
     if period is None:
         return
-    result = run(ctx)
-    with ctx.transaction() as session:
-        workers.end_period(session, job, period, result)
+    result = "failed"
+    try:
+        with ctx.transaction() as session:
+            result = recompute.recompute(session, kind, ctx.settings)
+    finally:
+        with ctx.transaction() as session:
+            workers.end_period(session, job, period, result)

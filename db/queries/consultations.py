@@ -16,7 +16,7 @@ from shared.flow import Owed
 LOCK = text("""
     SELECT c.id, c.source_id, c.submission_id, c.n, c.seed, c.priority, c.kind, c.purpose, c.strategy,
            c.allowed, c.state, c.stage, c.record_id, c.document_id, c.reviewers_snapshot_id,
-           s.name AS source, s.policy
+           c.chemistry_snapshot_id, s.name AS source, s.policy
     FROM consultations c JOIN sources s ON s.id = c.source_id
     WHERE c.id = :id
     FOR UPDATE OF c
@@ -140,6 +140,7 @@ class Locked:
     record_id: uuid.UUID
     document_id: uuid.UUID
     reviewers_snapshot_id: uuid.UUID
+    chemistry_snapshot_id: uuid.UUID | None
     source: str
     policy: dict[str, Any]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,11 +13,23 @@ from sqlalchemy.orm import Session
 
 from db.ids import new_id
 from db.tables import Snapshot
+from shared.frozen import Frozen
 
-LATEST = text("""
-    SELECT id, number, form, digest, body FROM snapshots WHERE kind = :kind ORDER BY number DESC LIMIT 1
+SITE = "site"
+"""The scope of what is in force for whatever is accepted; any other belongs to one evaluation."""
+
+_COLUMNS = """
+    SELECT id, kind, number, scope, form, parameters, purposes, span_from, span_to, rows_read, digest, body,
+           created_at
+    FROM snapshots
+"""
+LATEST = text(f"{_COLUMNS} WHERE kind = :kind AND scope = :scope ORDER BY number DESC LIMIT 1")
+BY_ID = text(f"{_COLUMNS} WHERE id = :id")
+BY_NUMBER = text(f"{_COLUMNS} WHERE kind = :kind AND number = :number")
+IN_FORCE = text("""
+    SELECT DISTINCT ON (kind) kind, id FROM snapshots WHERE scope = :scope ORDER BY kind, number DESC
 """)
-BY_ID = text("SELECT id, number, form, digest, body FROM snapshots WHERE id = :id")
+NEXT_NUMBER = text("SELECT coalesce(max(number), 0) + 1 FROM snapshots WHERE kind = :kind")
 
 # Raw grades only: never reliabilities or consensus values, or the memory would feed on itself.
 RAW_GRADES = text("""
@@ -27,6 +39,7 @@ RAW_GRADES = text("""
     JOIN consultations c ON c.id = r.consultation_id AND c.source_id = r.source_id
     JOIN model_versions m ON m.id = r.model_version_id
     WHERE c.purpose = ANY(:purposes)
+      AND (CAST(:submissions AS uuid[]) IS NULL OR c.submission_id = ANY(:submissions))
     ORDER BY r.created_at, r.id
 """)
 
@@ -36,10 +49,18 @@ class Stored:
     """A snapshot as it lies in the database."""
 
     id: uuid.UUID
+    kind: str
     number: int
+    scope: str
     form: str
+    parameters: dict[str, Any]
+    purposes: list[str]
+    span_from: datetime | None
+    span_to: datetime | None
+    rows_read: int
     digest: str
     body: dict[str, Any]
+    created_at: datetime
 
 
 @dataclass(frozen=True)
@@ -55,23 +76,50 @@ class RawGrade:
     created_at: datetime
 
 
-def latest(session: Session, kind: str) -> Stored:
-    """The snapshot in force; number 0 exists from the first migration for `reviewers`."""
-    return Stored(**session.execute(LATEST, {"kind": kind}).one()._mapping)
+def latest(session: Session, kind: str, scope: str = SITE) -> Stored | None:
+    """The newest of a scope; None where nothing has been learned. `reviewers` of the site is never None."""
+    return _one(session, LATEST, {"kind": kind, "scope": scope})
 
 
 def by_id(session: Session, snapshot_id: uuid.UUID) -> Stored:
-    """One snapshot."""
+    """One snapshot that is there."""
     return Stored(**session.execute(BY_ID, {"id": snapshot_id}).one()._mapping)
 
 
-def raw_grades(session: Session, purposes: Sequence[str]) -> list[RawGrade]:
-    """All stored grades of consultations with one of these purposes, oldest first."""
-    return [RawGrade(**r._mapping) for r in session.execute(RAW_GRADES, {"purposes": list(purposes)})]
+def by_number(session: Session, kind: str, number: int) -> Stored | None:
+    """One snapshot by its number; None if there is none."""
+    return _one(session, BY_NUMBER, {"kind": kind, "number": number})
 
 
-def add(session: Session, *, kind: str, number: int, **columns: Any) -> uuid.UUID:
-    """Store the next snapshot; a number taken already is an IntegrityError, so two runs cannot both store."""
+def in_force(session: Session, scope: str = SITE) -> Frozen:
+    """The newest of each kind; an evaluation that has no memory of its own has the site's."""
+    found = {row.kind: row.id for row in session.execute(IN_FORCE, {"scope": scope})}
+    return Frozen(
+        reviewers_snapshot_id=found.get("reviewers") or in_force(session).reviewers_snapshot_id,
+        chemistry_snapshot_id=found.get("chemistry"),
+        calibration_snapshot_id=found.get("calibration"),
+    )
+
+
+def raw_grades(
+    session: Session, purposes: Sequence[str], submissions: Sequence[uuid.UUID] | None = None
+) -> Iterator[RawGrade]:
+    """All stored grades of consultations with one of these purposes (of these submissions), oldest first."""
+    values = {
+        "purposes": list(purposes),
+        "submissions": None if submissions is None else list(submissions),
+    }
+    return (RawGrade(**row._mapping) for row in session.execute(RAW_GRADES, values))
+
+
+def add(session: Session, *, kind: str, **columns: Any) -> uuid.UUID:
+    """Store the next snapshot under the next number of its kind; two at once: one is an IntegrityError."""
     snapshot_id = new_id()
+    number = session.execute(NEXT_NUMBER, {"kind": kind}).scalar_one()
     session.execute(insert(Snapshot).values(id=snapshot_id, kind=kind, number=number, **columns))
     return snapshot_id
+
+
+def _one(session: Session, statement: Any, values: dict[str, Any]) -> Stored | None:
+    row = session.execute(statement, values).one_or_none()
+    return None if row is None else Stored(**row._mapping)

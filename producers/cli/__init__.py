@@ -7,17 +7,21 @@ import sys
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from producers.cli import failed, models, sources
+from producers.cli import chemistry, failed, history, models, outcomes, sources
 from producers.cli.budget import budget
 from producers.cli.common import err
 from producers.cli.consensus import consensus
 from producers.cli.demo import demo
 from producers.cli.doctor import doctor
+from producers.cli.ensemble import ensemble
+from producers.cli.evaluate import evaluate
 from producers.cli.health import health
 from producers.cli.metrics import metrics
 from producers.cli.pause import pause, resume
 from producers.cli.reparse import reparse
+from producers.cli.replay import replay
 from producers.cli.results import results
+from producers.cli.reviewers import reviewers
 from producers.cli.show import show
 from producers.cli.status import status
 from producers.cli.submit import submit
@@ -37,11 +41,15 @@ for command in (
     *(up, submit, status, results, show, consensus, demo),
     *(pause, resume, budget, reparse),
     *(workers, health, doctor, metrics),
+    *(ensemble, evaluate, replay, reviewers),
 ):
     app.command(command.__name__)(command)
 app.add_typer(sources.app, name="sources")
 app.add_typer(models.app, name="models")
 app.add_typer(failed.app, name="failed")
+app.add_typer(chemistry.app, name="chemistry")
+app.add_typer(history.app, name="history")
+app.add_typer(outcomes.app, name="outcomes")
 
 
 def main() -> None:

@@ -54,7 +54,9 @@ class _Input:
 def submit(
     files: Annotated[list[str], typer.Argument(help="NDJSON files, or - for standard input.")],
     source: Annotated[str, typer.Option(help="Who sends; see `consilium sources list`.")] = "local",
-    strategy: Annotated[str, typer.Option(help="RANDOM, LOCAL, REMOTE or FIXED.")] = "RANDOM",
+    strategy: Annotated[
+        str, typer.Option(help="RANDOM, LOCAL, REMOTE, PERFORMANCE, CHEMISTRY or FIXED.")
+    ] = "RANDOM",
     n: Annotated[int, typer.Option(min=2, max=12, help="Models in the ensemble.")] = 3,
     models: Annotated[str, typer.Option(help="For FIXED: the models' names, with commas.")] = "",
     priority: Annotated[str, typer.Option(help="urgent, routine or background.")] = "routine",

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from shared.chemistry.aggregates import parent
 
 Basis = Literal["outcomes", "quality"]
-"""What a kind's models are ranked by: P(right) where enough outcomes exist, else quality / 10; never mixed."""
+"""What models are ranked by: P(right) where enough outcomes exist, else quality / 10; never mixed."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,12 @@ def _from_json(body: Mapping[str, Any]) -> Learned:
         models={name: ModelLearned(**model) for name, model in body["models"].items()},
         pairs={
             (pair["a"], pair["b"]): PairLearned(
-                **{k: tuple(v) if k == "context" else v for k, v in pair.items() if k not in ("a", "b")}
+                together=pair["together"],
+                chemistry=pair["chemistry"],
+                sign=pair["sign"],
+                context=tuple(pair["context"]),
+                effect=pair["effect"],
+                effect_se=pair["effect_se"],
             )
             for pair in body["pairs"]
         },

@@ -15,34 +15,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tests.faults.bench import Bench
-from tests.faults.play import Row, play
-from tests.faults.registry import Scenario, scenarios
+from tests.faults.play import Row
+from tests.faults.registry import scenarios
+from tests.faults.sets import Asked, at_once
 
 SWITCHES = ("claim", "sweeper", "late-ack")
 COLUMNS = "{:<20} {:<50} {:>6} {:>6} {:>4} {:>6} {:>5} {:>7} {:>11} {:>7} {:>7}  {}"
-
-
-def _play_all(wanted: Sequence[Scenario], options: argparse.Namespace, seed: int) -> list[Row]:
-    """Scenarios of one kind share a set; after one that failed the next gets a new one."""
-    rows: list[Row] = []
-    kinds = {each.kind.name: each.kind for each in wanted}
-    for kind in kinds.values():
-        todo = [each for each in wanted if each.kind is kind]
-        while todo:
-            began = time.monotonic()
-            with Bench(kind, seed=seed, without=options.without, keep=options.keep) as bench:
-                print(f"set `{kind.name}` runs after {time.monotonic() - began:.0f} s", flush=True)
-                while todo:
-                    each = todo.pop(0)
-                    print(f"  {each.key}: {each.name} …", flush=True)
-                    rows.append(row := play(bench, each, size=options.size, limit_s=options.limit))
-                    said = f"FAILED: {row.problem}" if row.problem else "passed"
-                    said = f"skipped: {row.skipped}" if row.skipped else said
-                    print(f"  {each.key}: {said} ({row.seconds:.0f} s)", flush=True)
-                    if row.problem:
-                        break
-    return sorted(rows, key=lambda row: (row.scenario.number, row.scenario.variant))
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -97,6 +75,7 @@ def main() -> int:
         action="store_true",
         help="on a busy machine: a scenario that failed runs once more, and it is said",
     )
+    parser.add_argument("--jobs", type=int, default=2, help="sets that run at once; default: 2")
     parser.add_argument("--keep", action="store_true", help="keep the folders of the sets, with their logs")
     options = parser.parse_args()
     seed = secrets.randbelow(10**9) if options.seed is None else options.seed
@@ -107,7 +86,8 @@ def main() -> int:
     off = f", without {', '.join(sorted(options.without))}" if options.without else ""
     print(f"faults: seed {seed}{off}", flush=True)
     began = time.monotonic()
-    rows = _play_all(wanted, options, seed)
+    asked = Asked(seed, options.without, options.size, options.limit, options.keep)
+    rows = at_once(wanted, asked, jobs=options.jobs)
     if options.again and (failed := [row for row in rows if row.problem]):
         print(
             f"once more, each on a set of its own: {', '.join(row.scenario.key for row in failed)}",
@@ -116,7 +96,7 @@ def main() -> int:
         second = {
             row.scenario.key: replace(row, first=first.problem)
             for first in failed
-            for row in _play_all([first.scenario], options, seed + 1)
+            for row in at_once([first.scenario], replace(asked, seed=seed + 1), jobs=1)
         }
         rows = [second.get(row.scenario.key, row) for row in rows]
     print(f"\n{len(rows)} rows in {time.monotonic() - began:.0f} s, seed {seed}{off}\n")

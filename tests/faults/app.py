@@ -23,10 +23,11 @@ from kombu.exceptions import OperationalError
 from sqlalchemy import text
 
 import workers.tasks  # its module reads the configuration that workers.app has made
+from db import recompute
 from db.queries import owed_answers
 from shared.errors import RateLimited
 from tests.faults.hooks import VARIABLE, Hooks
-from workers import answering, dispatch, recompute, storing, sweep
+from workers import answering, dispatch, storing, sweep
 from workers.app import app
 from workers.backend import LeanRedisBackend
 
@@ -156,11 +157,12 @@ def _reading(original: Any) -> Any:
 def _recomputing(original: Any) -> Any:
     """26: how often the periodic job runs."""
 
-    def reviewers(*args: Any, **more: Any) -> Any:
-        hooks.tell("recomputed")
-        return original(*args, **more)
+    def recomputing(session: Any, kind: str, *args: Any, **more: Any) -> Any:
+        if kind == "reviewers":
+            hooks.tell("recomputed")
+        return original(session, kind, *args, **more)
 
-    return reviewers
+    return recomputing
 
 
 @task_prerun.connect
@@ -176,7 +178,7 @@ _around(answering, "answer", _answering)
 _around(answering, "_attempt", _attempting)
 _around(answering, "client_for", _clients)
 _around(storing, "read_answer", _reading)
-_around(recompute, "reviewers", _recomputing)
+_around(recompute, "recompute", _recomputing)
 
 
 # --- protections switched off

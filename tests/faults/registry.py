@@ -41,7 +41,8 @@ class Kind:
     """A running set: settings over `BASE` by field name, and what `Stack` takes beside them.
 
     `models` makes another models.toml from the panel's address (`http://…/v1`). The panel is instant and
-    without faults when a scenario begins, unless `panel_options` say otherwise.
+    without faults when a scenario begins, unless `panel_options` say otherwise. `alone`: it measures a rate,
+    so nothing else runs beside it.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Kind:
     environ: Mapping[str, str] = field(default_factory=dict)
     without: frozenset[str] = frozenset({"flower", "metrics"})
     models: Callable[[str], str] | None = None
+    alone: bool = False
 
 
 THREADS = Kind("threads")

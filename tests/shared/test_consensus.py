@@ -240,3 +240,14 @@ def test_a_seat_that_neither_graded_nor_was_graded() -> None:
     row = history_rows(conclude_from(answers, rows, NOTHING, kind=KIND), answers, rows, GOLD)[2]
     assert (row["quality"], row["variance"], row["review_accuracy"]) == (None, None, None)
     assert row["generation_accuracy"] == 1.0
+
+
+def test_a_single_seat() -> None:
+    """What councils are compared with: its list is the majority, and no number is made up."""
+    found = conclude_from([answer(0, "ab")], [], LEARNED, kind=KIND)
+    assert (found.majority, found.refined, found.minority) == (("a", "b"), ("a", "b"), ())
+    assert (found.grade, found.variance, found.agreement, found.confidence) == (None, None, None, None)
+    assert dict(found.answers) == dict(found.reviewers) == {}
+    assert found.rule is not None
+    [row] = history_rows(found, [answer(0, "ab")], [], GOLD)
+    assert (row["quality"], row["review_accuracy"], row["generation_accuracy"]) == (None, None, 1.0)

@@ -260,3 +260,9 @@ def test_reviews_of_a_model_that_stays_away_are_excused_where_another_review_com
     assert next_step(3, seats + gone + others, PATIENT) == Excuse(tuple(gone))
     alone = [owed("review", 0, about=b, away_s=900.0, ready=False), owed("review", 1, "answered", about=a)]
     assert next_step(3, seats + alone, PATIENT) == Ask("review", (), held="no models")
+
+
+def test_an_ensemble_of_one_has_nobody_to_review() -> None:
+    """A single answer is concluded as it is; without it there is no quorum."""
+    assert next_step(1, [owed("generation", 0, "answered")]) == Conclude()
+    assert next_step(1, [owed("generation", 0, "excused")]) == Fail("no_quorum")

@@ -73,10 +73,10 @@ def test_fixed_names_must_be_allowed() -> None:
     ("strategy", "n", "fixed", "message"),
     [
         ("RANDOM", 1, (), "2 to 12 models, not 1"),
+        ("FIXED", 3, (), "2 to 12 models, not 0"),
         ("RANDOM", 13, (), "2 to 12 models, not 13"),
-        ("FIXED", 3, ("sim-rowan-base",), "2 to 12 models, not 1"),
         ("FIXED", 3, ("sim-rowan-base", "sim-rowan-base"), "twice"),
-        ("BEST", 3, (), "unknown strategy 'BEST': one of LOCAL, REMOTE, RANDOM, FIXED"),
+        ("BEST", 3, (), "unknown strategy 'BEST': one of LOCAL, REMOTE, RANDOM, PERFORMANCE, CHEMISTRY, FIXED"),
     ],
 )
 def test_bad_orders(strategy: str, n: int, fixed: tuple[str, ...], message: str) -> None:

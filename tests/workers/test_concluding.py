@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from db.queries import snapshots
+from db.queries import calibration, snapshots
 from embedded.services import Services
+from shared.calibration import Calibrator, Features, Isotonic, Report
 from shared.consensus import Conclusion, Grade, SeatAnswer, as_detail, conclude_from
 from shared.memory import Memory
 from tests import accepted
@@ -202,3 +204,94 @@ def test_no_answer_of_ours_is_shown_to_its_author(ctx: Context, app: Celery, ser
         assert not any(name in text for name in ctx.registry.names())
     own = "SELECT count(*) FROM reviews r JOIN generations g ON g.id = r.generation_id WHERE g.seat = r.seat"
     assert ask(ctx, own) == [(0,)]
+
+
+def fixed_calibrator(ctx: Context, consultation: uuid.UUID, probability: float, why_not: str | None) -> None:
+    """The consultation was accepted with a calibrator that states this whatever it sees."""
+    calibrator = Calibrator(
+        model=Isotonic("grade", (0.0,), (probability,)),
+        definition="list-1",
+        vignettes={"fit": 1, "choose": 1, "test": 1},
+        chosen_by={},
+        report=Report(1, 1, 0.0, 0.1, 0.1, 0.2, 0.2, (-0.1, -0.1), (-0.1, -0.1), why_not),
+    )
+    with ctx.transaction() as session:
+        id_ = snapshots.add(
+            session,
+            kind="calibration",
+            form=calibrator.form,
+            parameters={},
+            purposes=["evaluation"],
+            span_from=None,
+            span_to=None,
+            rows_read=3,
+            digest="0" * 64,
+            body=calibrator.to_json(),
+        )
+    ask(ctx, "UPDATE consultations SET calibration_snapshot_id = %s WHERE id = %s", id_, consultation)
+
+
+@pytest.mark.parametrize(
+    ("probability", "why_not", "expected"),
+    [
+        (0.73, None, (0.73, None)),
+        (0.49, None, (0.49, "low_confidence")),
+        (0.49, "calibration error above its noise", (None, None)),
+    ],
+)
+def test_confidence_comes_from_the_calibrator_fixed_at_acceptance(
+    ctx: Context,
+    app: Celery,
+    server: Server,
+    probability: float,
+    why_not: str | None,
+    expected: tuple[float | None, str | None],
+) -> None:
+    """It is stored and decides whether a person looks; one that failed its test says nothing."""
+    consultation = answered(ctx, app, server, *[("amoxicillin",)] * 3)
+    review(ctx, server, owed_by(ctx, consultation, "review"))
+    fixed_calibrator(ctx, consultation, probability, why_not)
+    concluding.conclude(ctx, consultation)
+    assert ask(ctx, "SELECT confidence, rule FROM consensus") == [expected]
+
+
+@pytest.mark.parametrize(("drug", "expected"), [("amoxicillin", True), ("metformin", False)])
+def test_whether_it_was_right_is_stored_and_becomes_a_case(
+    ctx: Context, app: Celery, server: Server, drug: str, expected: bool
+) -> None:
+    """Where gold is known, and with the features as they were; without an outcome it is none."""
+    consultation = answered(ctx, app, server, (drug,), (drug,), ("ibuprofen",))
+    review(ctx, server, owed_by(ctx, consultation, "review"))
+    concluding.conclude(ctx, consultation)
+    [(was_right, grade, variance, agreed, detail)] = ask(
+        ctx, "SELECT was_right, grade, variance, agreement, detail FROM consensus"
+    )
+    assert was_right is expected
+    measures = [r["reliability"] for r in detail["reviewers"].values()]
+    with ctx.transaction() as session:
+        [case] = calibration.cases(session, ["evaluation"])
+        assert calibration.cases(session, ["care"]) == []
+    assert case.right is expected
+    assert case.features == Features(grade, variance, agreed, pytest.approx(sum(measures) / 3), 3)
+    assert case.features.row() is not None
+    ask(ctx, "UPDATE consensus SET was_right = NULL")
+    with ctx.transaction() as session:
+        assert calibration.cases(session, ["evaluation"]) == []
+
+
+def test_the_length_that_a_reviewer_was_shown_is_stored(ctx: Context, app: Celery, server: Server) -> None:
+    """Of the answer as it was rendered, the same for both reviewers of one answer."""
+    reviewed(ctx, app, server)
+    rows = ask(ctx, "SELECT generation_id, shown_characters FROM reviews")
+    assert len(rows) == 6
+    assert len(set(rows)) == 3
+    prompts = [body["messages"][-1]["content"] for _, _, body in server.requests[3:]]
+    for _, characters in rows:
+        assert any(characters in _fenced(p) for p in prompts)
+
+
+def _fenced(prompt: str) -> set[int]:
+    """Lengths of what stands between the fences of a review prompt."""
+    found = re.search(r"^<<<([0-9a-f]+)$\n(.*?)\n^\1>>>$", prompt, re.DOTALL | re.MULTILINE)
+    assert found is not None
+    return {len(found[2])}

@@ -1,0 +1,127 @@
+"""What a conclusion is made from, and the conclusions as they are stored: for concluding and for replay."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from shared.calibration import Calibrator
+from shared.consensus import Grade, SeatAnswer
+
+# What the seats answered, in the order of the seats.
+ANSWERS = text("""
+    SELECT g.consultation_id, g.seat, g.occupancy, g.model_version_id, m.family, g.decision, g.starts,
+           g.stops, g.latency_s
+    FROM generations g
+    JOIN model_versions m ON m.id = g.model_version_id
+    JOIN owed_answers o ON o.id = g.owed_answer_id AND o.source_id = g.source_id AND o.state = 'answered'
+    WHERE g.consultation_id = ANY(:ids) ORDER BY g.consultation_id, g.seat
+""")
+
+GRADES = text("""
+    SELECT r.consultation_id, r.seat AS reviewer, g.seat AS item, r.grade
+    FROM reviews r
+    JOIN generations g ON g.id = r.generation_id AND g.source_id = r.source_id
+    JOIN owed_answers o ON o.id = r.owed_answer_id AND o.source_id = r.source_id AND o.state = 'answered'
+    WHERE r.consultation_id = ANY(:ids) ORDER BY r.consultation_id, r.seat, g.seat
+""")
+
+CALIBRATION = text("""
+    SELECT n.body FROM consultations c JOIN snapshots n ON n.id = c.calibration_snapshot_id WHERE c.id = :id
+""")
+
+MEMORY = text("SELECT id FROM snapshots WHERE kind = 'reviewers' AND number = :number")
+
+# A submission's conclusions in the order of its records. `purged`: an answer's text can no longer be read.
+STORED = text("""
+    SELECT c.id, r.line, c.kind, k.snapshot_id, c.calibration_snapshot_id, k.form, k.grade, k.variance,
+           k.agreement, k.confidence, k.rule, k.highest_graded, k.majority, k.refined, k.stops, k.minority,
+           k.support, k.detail,
+           EXISTS (SELECT FROM generations g
+                   JOIN clinical_documents d ON d.id = g.document_id AND d.source_id = g.source_id
+                   WHERE g.consultation_id = c.id AND g.source_id = c.source_id AND d.key_id IS NULL
+           ) AS purged
+    FROM consultations c
+    JOIN records r ON r.id = c.record_id AND r.source_id = c.source_id
+    JOIN consensus k ON k.consultation_id = c.id AND k.source_id = c.source_id
+    WHERE c.submission_id = :submission
+    ORDER BY r.ordinal
+""")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was said in one consultation; latencies in seconds by seat."""
+
+    answers: list[SeatAnswer] = field(default_factory=list)
+    grades: list[Grade] = field(default_factory=list)
+    latencies: dict[int, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StoredConclusion:
+    """A conclusion as it lies in the database; `columns` as `shared.consensus.as_columns` gives them."""
+
+    consultation_id: uuid.UUID
+    line: int
+    kind: str
+    reviewers_snapshot_id: uuid.UUID
+    calibration_snapshot_id: uuid.UUID | None
+    purged: bool
+    columns: dict[str, Any]
+
+
+def evidence(session: Session, consultation_ids: Sequence[uuid.UUID]) -> list[Evidence]:
+    """What was said in these consultations, in their order."""
+    found = {id_: Evidence() for id_ in consultation_ids}
+    for row in session.execute(ANSWERS, {"ids": list(found)}):
+        one = found[row.consultation_id]
+        one.answers.append(
+            SeatAnswer(
+                seat=row.seat,
+                occupancy=row.occupancy,
+                model=str(row.model_version_id),
+                family=row.family,
+                decision=row.decision,
+                start=frozenset(row.starts),
+                stop=frozenset(row.stops),
+            )
+        )
+        one.latencies[row.seat] = row.latency_s
+    for row in session.execute(GRADES, {"ids": list(found)}):
+        found[row.consultation_id].grades.append(Grade(row.reviewer, row.item, row.grade))
+    return list(found.values())
+
+
+def calibrator(session: Session, consultation_id: uuid.UUID) -> Calibrator | None:
+    """The calibrator that was fixed when the consultation was accepted, if there was one."""
+    body = session.execute(CALIBRATION, {"id": consultation_id}).scalar_one_or_none()
+    return None if body is None else Calibrator.from_json(body)
+
+
+def memory_numbered(session: Session, number: int) -> uuid.UUID | None:
+    """The snapshot of the reviewers' memory with this number, if there is one."""
+    found: uuid.UUID | None = session.execute(MEMORY, {"number": number}).scalar_one_or_none()
+    return found
+
+
+def stored(session: Session, submission_id: uuid.UUID) -> list[StoredConclusion]:
+    """A submission's conclusions, in the order of its records."""
+    own = ("id", "line", "kind", "snapshot_id", "calibration_snapshot_id", "purged")
+    return [
+        StoredConclusion(
+            consultation_id=row.id,
+            line=row.line,
+            kind=row.kind,
+            reviewers_snapshot_id=row.snapshot_id,
+            calibration_snapshot_id=row.calibration_snapshot_id,
+            purged=row.purged,
+            columns={name: value for name, value in row._mapping.items() if name not in own},
+        )
+        for row in session.execute(STORED, {"submission": submission_id})
+    ]

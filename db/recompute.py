@@ -1,0 +1,184 @@
+"""What is recomputed from stored history: immutable snapshots, skipped when nothing has changed.
+
+Beat's task and `consilium … recompute` call the same function; it never runs twice at once for one kind, and
+whatever fails leaves the last snapshot in force.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from db.queries import calibration, history, model_versions, snapshots
+from db.queries.snapshots import RawGrade
+from shared.calibration import fit
+from shared.chemistry.effects import learn
+from shared.frozen import Frozen
+from shared.memory import RawReview, estimate
+from shared.settings import Settings
+
+KINDS = ("reviewers", "chemistry", "calibration")
+
+TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('consilium recompute ' || :kind))")
+LOCK = text("SELECT pg_advisory_xact_lock(hashtext('consilium recompute ' || :kind))")
+
+SPAN = text("""
+    SELECT min(i.created_at) AS first, max(i.created_at) AS last
+    FROM interactions i JOIN consultations c ON c.id = i.consultation_id AND c.source_id = i.source_id
+    WHERE i.purpose = ANY(:purposes)
+      AND (CAST(:submissions AS uuid[]) IS NULL OR c.submission_id = ANY(:submissions))
+""")
+
+
+@dataclass(frozen=True)
+class Read:
+    """Which history is learned from: purposes, and of which submissions alone (None: of all)."""
+
+    purposes: tuple[str, ...]
+    submissions: tuple[uuid.UUID, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """A snapshot about to be stored; `body` is made only if its input has changed."""
+
+    form: str
+    rows: int
+    digest: str
+    body: Callable[[], dict[str, Any]]
+    span: tuple[datetime | None, datetime | None] = (None, None)
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+def recompute(
+    session: Session, kind: str, settings: Settings, *, scope: str = snapshots.SITE, read: Read | None = None
+) -> str:
+    """One snapshot in the session's transaction: `stored`, `unchanged`, `empty` (no history) or `busy`.
+
+    `read`: by default what CONSILIUM_HISTORY_PURPOSES names.
+    """
+    if not session.execute(TRY_LOCK, {"kind": kind}).scalar_one():
+        return "busy"
+    read = read or Read(purposes(settings))
+    made = MAKERS[kind](session, settings, read)
+    if made is None:
+        return "empty"
+    before = snapshots.latest(session, kind, scope)
+    digest = _digest([made.digest, made.form, json.dumps([made.parameters, read.purposes], sort_keys=True)])
+    if before is not None and digest == before.digest:
+        return "unchanged"
+    snapshots.add(
+        session,
+        kind=kind,
+        scope=scope,
+        form=made.form,
+        parameters=made.parameters,
+        purposes=list(read.purposes),
+        span_from=made.span[0],
+        span_to=made.span[1],
+        rows_read=made.rows,
+        digest=digest,
+        body=made.body(),
+    )
+    return "stored"
+
+
+def freeze(session: Session, settings: Settings, *, scope: str, submissions: Sequence[uuid.UUID]) -> Frozen:
+    """Learn from these submissions alone, for one evaluation: what chooses and calibrates in it."""
+    read = Read(("training",), tuple(submissions))
+    for kind in KINDS:
+        session.execute(LOCK, {"kind": kind})  # the site's own run is waited for
+        recompute(session, kind, settings, scope=scope, read=read)
+    return snapshots.in_force(session, scope)
+
+
+def purposes(settings: Settings) -> tuple[str, ...]:
+    """The purposes that are learned from."""
+    return tuple(p.strip() for p in settings.history_purposes.split(","))
+
+
+def _reviewers(session: Session, _: Settings, read: Read) -> Made | None:
+    """The reviewers' memory from raw grades."""
+    rows = list(snapshots.raw_grades(session, read.purposes, read.submissions))
+    if not rows:
+        return None
+    heirs = {str(new): str(old) for new, old in model_versions.predecessors(session).items()}
+    lines = (f"{r.item} {r.reviewer} {r.family} {r.kind} {r.grade!r}" for r in rows)
+    return Made(
+        form="memory",
+        rows=len(rows),
+        digest=_digest([*lines, repr(sorted(heirs.items()))]),
+        body=lambda: estimate([_raw(row) for row in rows], predecessors=heirs).to_json(),
+        span=(rows[0].created_at, rows[-1].created_at),
+    )
+
+
+def _chemistry(session: Session, _: Settings, read: Read) -> Made | None:
+    """Model means and pairs from the interaction history."""
+    found = history.aggregates(session, read.purposes, read.submissions)
+    if not found.rows:
+        return None
+    return Made(
+        form="default",
+        rows=found.rows,
+        digest=found.digest,
+        body=lambda: learn(found).to_json(),
+        span=_span(session, read),
+    )
+
+
+def _span(session: Session, read: Read) -> tuple[datetime | None, datetime | None]:
+    """Over own consultations; imported rows bear their files' own times."""
+    submissions = None if read.submissions is None else list(read.submissions)
+    row = session.execute(SPAN, {"purposes": list(read.purposes), "submissions": submissions}).one()
+    return row.first, row.last
+
+
+def _calibration(session: Session, settings: Settings, read: Read) -> Made | None:
+    """The calibrator of confidence, from consultations with an outcome; none below enough vignettes."""
+    cases = calibration.cases(session, read.purposes, read.submissions)
+    calibrator = fit(cases, least=settings.calibration_vignettes)
+    if calibrator is None:
+        return None
+    return Made(
+        form=calibrator.form,
+        rows=len(cases),
+        digest=_digest(repr(case) for case in cases),
+        body=calibrator.to_json,
+        parameters={"least": settings.calibration_vignettes},
+    )
+
+
+Maker = Callable[[Session, Settings, Read], Made | None]
+MAKERS: dict[str, Maker] = {
+    "reviewers": _reviewers,
+    "chemistry": _chemistry,
+    "calibration": _calibration,
+}
+
+
+def _raw(row: RawGrade) -> RawReview:
+    return RawReview(
+        item=str(row.item),
+        reviewer=str(row.reviewer),
+        family=row.family,
+        kind=row.kind,
+        grade=row.grade,
+        at=row.created_at.timestamp(),
+    )
+
+
+def _digest(lines: Iterable[str]) -> str:
+    """SHA-256 over the input in its order: the same rows give the same snapshot."""
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(f"{line}\n".encode())
+    return digest.hexdigest()

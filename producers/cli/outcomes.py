@@ -1,0 +1,92 @@
+"""`consilium outcomes`: what turned out to be right, for own consultations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy.orm import Session
+
+from db.queries import outcomes
+from db.queries.documents import Vault
+from producers.cli.acts import audit
+from producers.cli.common import EXIT_SET_ASIDE, Format, database, emit, err, out, vault
+from producers.readers.outcomes import OutcomeRow, read_outcomes
+from shared.errors import RecordError
+from shared.measures import in_codes
+from shared.schemas import Gold, GoldItem
+
+app = typer.Typer(help="Outcomes: what turned out to be right.", no_args_is_help=True)
+
+AsFormat = Annotated[Format, typer.Option("--format")]
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="NDJSON or CSV; see `consilium outcomes import --help`.")],
+    format_: AsFormat = Format.table,
+) -> None:
+    """Add outcomes of own consultations.
+
+    Each line names a consultation (or a submission and the line of its input), and either gold in definition
+    list-1, as JSON, or a clinician's accepted list of drugs (in CSV with semicolons): then each drug is
+    required. The newest outcome counts. A bad line is set aside and the rest goes on.
+    """
+    sealed = vault()
+    added = known = 0
+    bad: list[dict[str, object]] = []
+    with database() as session:
+        for row in read_outcomes(file):
+            try:
+                if isinstance(row, RecordError):
+                    raise row
+                if _add(session, sealed, row):
+                    added += 1
+                else:
+                    known += 1
+            except RecordError as error:
+                error.line = error.line or row.line
+                bad.append({"line": error.line, "field": error.path, "reason": error.reason})
+        audit(session, "outcomes.import", f"{added} added, {known} known, {len(bad)} set aside")
+    if format_ is Format.table:
+        out.print(f"{added} outcomes added, {known} known before, {len(bad)} set aside", highlight=False)
+        for line in bad:
+            where = f"line {line['line']}" + (f", {line['field']}" if line["field"] else "")
+            err.print(f"{where}: {line['reason']}", highlight=False, markup=False)
+    else:
+        emit([{"added": added, "known": known, "set_aside": bad}], format_)
+    if bad:
+        raise typer.Exit(EXIT_SET_ASIDE)
+
+
+def _add(session: Session, sealed: Vault, row: OutcomeRow) -> bool:
+    if row.consultation is not None:
+        found, path = outcomes.of_id(session, row.consultation), "consultation"
+    else:
+        assert row.submission is not None
+        assert row.record_line is not None
+        found, path = outcomes.of_record(session, row.submission, row.record_line), "line"
+    if not found:
+        raise RecordError("not_found", "there is no such consultation: see `consilium results`", path=path)
+    if len(found) > 1:
+        raise RecordError("several", "several files have such a line: name the consultation", path=path)
+    key = sealed.site_key.digest("unknown drug")
+    if row.gold is not None:
+        gold = in_codes(row.gold, key)
+    else:
+        codes = in_codes(Gold(acceptable=row.accepted or []), key).acceptable
+        gold = Gold(required=[GoldItem(any_of=[code]) for code in codes])
+    return outcomes.add(session, *found[0], row.kind, gold)
+
+
+@app.command("show")
+def show(format_: AsFormat = Format.table) -> None:
+    """What share of the concluded consultations has an outcome, by purpose and kind."""
+    with database() as session:
+        found = outcomes.shares(session)
+    if not found and format_ is Format.table:
+        out.print("no consultation is concluded yet")
+        return
+    rows = [{**row, "share": row["with_outcome"] / row["concluded"]} for row in found]
+    emit(rows, format_)

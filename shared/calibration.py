@@ -1,0 +1,351 @@
+"""Confidence: P(the refined list is right by list-1), learned from consultations with an outcome.
+
+    cases ─► dealt by vignette ─┬► fit:    isotonic on the grade, on the agreement; ridge logistic on all
+                                ├► choose: the form with the lowest Brier score
+                                └► test:   calibration error against its own noise, Brier against two others
+
+The three sets share no vignette, and a vignette stays in its set however history grows. A calibrator that
+fails its own test is kept with its report, and states no confidence. Ten bins cannot show an error of 0.05 at
+small n, so the error is held against what outcomes drawn from the stated probabilities give (consistency
+resampling: Bröcker & Smith, "Increasing the Reliability of Reliability Diagrams", 2007).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from shared import logistic, statistics
+from shared.measures import DEFINITION
+
+Array = NDArray[np.float64]
+
+LEAST_VIGNETTES = 300
+"""With an outcome, before anything is fitted; the same as the setting `calibration_vignettes`."""
+FIT_SHARE, CHOOSE_SHARE = 0.5, 0.2
+"""Of the vignettes; the rest tests."""
+PENALTY = 1.0
+"""Of the logistic form's coefficients, on standardised features: one pseudo-case's worth."""
+MOST_ERROR, ASKED_FROM = 0.05, 1500
+"""The calibration error is also held against this from so many tested consultations on."""
+DRAWS = 1000
+_CHUNK = 100  # draws held at once
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a consultation tells of itself without gold. None is not known."""
+
+    grade: float | None  # of the highest-graded answer, [0, 1]
+    variance: float | None  # of that grade
+    agreement: float | None  # mean pairwise Jaccard of the lists, [0, 1]
+    reliability: float | None  # mean of the reviewers', [0, 1]
+    n: int  # seats that answered
+
+    def row(self) -> tuple[float, ...] | None:
+        """As numbers, the variance as a standard deviation; None where one is not known."""
+        known = (self.grade, self.variance, self.agreement, self.reliability)
+        if any(value is None or not math.isfinite(value) for value in known):
+            return None
+        grade, variance, agreement, reliability = (float(value) for value in known if value is not None)
+        return grade, math.sqrt(variance), agreement, reliability, float(self.n)
+
+
+COLUMNS = ("grade", "deviation", "agreement", "reliability", "n")
+SCORES = ("grade", "agreement")
+"""What the isotonic form may stand on."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A consultation with an outcome; `vignette` is the digest of what was asked."""
+
+    vignette: str
+    features: Features
+    right: bool
+
+
+@dataclass(frozen=True)
+class Isotonic:
+    """A step function that never falls: from `starts[k]` on, P is `values[k]`; below the first, its value."""
+
+    score: str
+    starts: tuple[float, ...]
+    values: tuple[float, ...]
+
+    def probability(self, row: Sequence[float]) -> float:
+        """P(right)."""
+        at = bisect_right(self.starts, row[COLUMNS.index(self.score)]) - 1
+        return self.values[max(at, 0)]
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """Ridge logistic regression on features less `centre`, divided by `scale`."""
+
+    intercept: float
+    coefficients: tuple[float, ...]
+    centre: tuple[float, ...]
+    scale: tuple[float, ...]
+
+    def probability(self, row: Sequence[float]) -> float:
+        """P(right). Plain floats, exactly summed: the same on every machine that has the same exp."""
+        parts = zip(row, self.coefficients, self.centre, self.scale, strict=True)
+        eta = math.fsum([self.intercept, *(b * (x - c) / s for x, b, c, s in parts)])
+        return 1 / (1 + math.exp(-eta)) if eta > -700 else 0.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """A calibrator's test on vignettes it has not seen. Intervals are of Brier minus the other's Brier."""
+
+    consultations: int
+    vignettes: int
+    error: float  # calibration error, ten bins of equal mass
+    noise: float  # 95th percentile of that error if the stated probabilities were true
+    brier: float
+    brier_grade: float  # of the raw grade
+    brier_base: float  # of the tested consultations' own share of right ones
+    against_grade: tuple[float | None, float | None]  # 95 %, vignettes resampled
+    against_base: tuple[float | None, float | None]
+    why_not: str | None  # why its confidence is not used; None: it passed
+
+    @property
+    def passed(self) -> bool:
+        """Whether its confidence is used."""
+        return self.why_not is None
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """A calibration snapshot's content."""
+
+    model: Isotonic | Logistic
+    definition: str  # of "right"
+    vignettes: Mapping[str, int]  # in each set: fit, choose, test
+    chosen_by: Mapping[str, float]  # Brier score of each form on the second set
+    report: Report
+
+    @property
+    def form(self) -> Literal["isotonic", "logistic"]:
+        """By its name in snapshots."""
+        return "isotonic" if isinstance(self.model, Isotonic) else "logistic"
+
+    def stated(self, features: Features) -> float | None:
+        """P(right), whether the test was passed or not; None where a feature is not known."""
+        row = features.row()
+        return None if row is None else self.model.probability(row)
+
+    def confidence(self, features: Features) -> float | None:
+        """P(right); None where a feature is not known, or if this calibrator failed its own test."""
+        return self.stated(features) if self.report.passed else None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON; floats survive bit for bit."""
+        return {
+            "form": self.form,
+            "model": asdict(self.model),
+            "definition": self.definition,
+            "vignettes": dict(self.vignettes),
+            "chosen_by": dict(self.chosen_by),
+            "report": asdict(self.report),
+        }
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Calibrator | None:
+        """The inverse of `to_json`; {} knows nothing and is None."""
+        if not body:
+            return None
+        kind = Isotonic if body["form"] == "isotonic" else Logistic
+        return cls(
+            model=kind(**_tuples(body["model"])),
+            definition=body["definition"],
+            vignettes=dict(body["vignettes"]),
+            chosen_by=dict(body["chosen_by"]),
+            report=Report(**_tuples(body["report"])),
+        )
+
+
+def _tuples(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in body.items()}
+
+
+def fit(
+    cases: Sequence[Case], *, least: int = LEAST_VIGNETTES, draws: int = DRAWS, seed: int = 0
+) -> Calibrator | None:
+    """Fit, choose and test on disjoint vignettes; the order of the cases has no influence.
+
+    None with fewer than `least` vignettes (cases with an unknown feature do not count), or where one of the
+    three sets is empty.
+    """
+    rows = [(case, row) for case in cases if (row := case.features.row()) is not None]
+    if len({case.vignette for case, _ in rows}) < max(least, 1):
+        return None
+    dealt: dict[str, list[tuple[Case, tuple[float, ...]]]] = {name: [] for name in ("fit", "choose", "test")}
+    for case, row in sorted(rows, key=lambda pair: (pair[0].vignette, pair[1], pair[0].right)):
+        dealt[set_of(case.vignette)].append((case, row))
+    if not all(dealt.values()):
+        return None
+    x, y = _arrays(dealt["fit"])
+    forms = {f"isotonic on {score}": _isotonic(score, x, y) for score in SCORES}
+    models: dict[str, Isotonic | Logistic] = {**forms, "logistic": _logistic(x, y)}
+    chosen_by = {name: _brier_of(model, dealt["choose"]) for name, model in models.items()}
+    model = models[min(chosen_by, key=lambda name: (chosen_by[name], name))]
+    return Calibrator(
+        model=model,
+        definition=DEFINITION,
+        vignettes={name: len({case.vignette for case, _ in part}) for name, part in dealt.items()},
+        chosen_by=chosen_by,
+        report=_test(model, dealt["test"], draws, seed),
+    )
+
+
+def set_of(vignette: str) -> Literal["fit", "choose", "test"]:
+    """The set that a vignette belongs to, for good: by a digest of its digest."""
+    drawn = int(hashlib.sha256(f"calibration {vignette}".encode()).hexdigest()[:16], 16) / 2**64
+    if drawn < FIT_SHARE:
+        return "fit"
+    return "choose" if drawn < FIT_SHARE + CHOOSE_SHARE else "test"
+
+
+def _arrays(part: Sequence[tuple[Case, tuple[float, ...]]]) -> tuple[Array, Array]:
+    return np.array([row for _, row in part]), np.array([float(case.right) for case, _ in part])
+
+
+def _isotonic(score: str, x: Array, y: Array) -> Isotonic:
+    """Pool adjacent violators (Ayer et al., 1955). One case of the base rate at either end keeps the ends
+    from certainty."""
+    column = x[:, COLUMNS.index(score)]
+    starts, place = np.unique(column, return_inverse=True)
+    right, count = np.bincount(place, weights=y), np.bincount(place).astype(float)
+    for end in (0, -1):
+        right[end] += y.mean()
+        count[end] += 1
+    blocks: list[tuple[float, float, float]] = []  # first score, right, cases
+    for start, k, m in zip(starts.tolist(), right.tolist(), count.tolist(), strict=True):
+        block = (start, k, m)
+        while blocks and blocks[-1][1] * block[2] >= block[1] * blocks[-1][2]:
+            before = blocks.pop()
+            block = (before[0], before[1] + block[1], before[2] + block[2])
+        blocks.append(block)
+    return Isotonic(score, tuple(b[0] for b in blocks), tuple(b[1] / b[2] for b in blocks))
+
+
+def _logistic(x: Array, y: Array) -> Logistic:
+    centre, scale = x.mean(axis=0), x.std(axis=0)
+    scale = np.where(scale > 1e-9, scale, 1.0)  # a column that is always the same says nothing
+    found = logistic.fit((x - centre) / scale, y, PENALTY)
+    numbers = (tuple(values.tolist()) for values in (found.coefficients, centre, scale))
+    return Logistic(found.intercept, *numbers)
+
+
+def _stated(model: Isotonic | Logistic, part: Sequence[tuple[Case, tuple[float, ...]]]) -> Array:
+    return np.array([model.probability(row) for _, row in part])
+
+
+def _brier_of(model: Isotonic | Logistic, part: Sequence[tuple[Case, tuple[float, ...]]]) -> float:
+    return brier(_stated(model, part), _arrays(part)[1])
+
+
+def _test(
+    model: Isotonic | Logistic, part: Sequence[tuple[Case, tuple[float, ...]]], draws: int, seed: int
+) -> Report:
+    x, y = _arrays(part)
+    p, grade, base = _stated(model, part), x[:, 0], np.full(len(y), y.mean())
+    vignettes = [case.vignette for case, _ in part]
+    error, noise = within_noise(p, y, draws=draws, seed=seed)
+    against_grade, against_base = (
+        brier_difference(p, other, y, vignettes, seed=seed) for other in (grade, base)
+    )
+    reasons = []
+    if error > noise:
+        reasons.append("calibration error above its noise")
+    if len(y) >= ASKED_FROM and error > MOST_ERROR:
+        reasons.append(f"calibration error above {MOST_ERROR}")
+    for name, (_, high) in (("raw grade", against_grade), ("base rate", against_base)):
+        if high is None or high >= 0:
+            reasons.append(f"Brier score not below the {name}'s")
+    return Report(
+        consultations=len(y),
+        vignettes=len(set(vignettes)),
+        error=error,
+        noise=noise,
+        brier=brier(p, y),
+        brier_grade=brier(grade, y),
+        brier_base=brier(base, y),
+        against_grade=against_grade,
+        against_base=against_base,
+        why_not="; ".join(reasons) or None,
+    )
+
+
+def brier(p: ArrayLike, y: ArrayLike) -> float:
+    """Mean squared distance of probabilities p (n,) from outcomes y (n,) in {0, 1}; in [0, 1]."""
+    stated, outcomes = _checked(p, y)
+    return float(np.mean((stated - outcomes) ** 2))
+
+
+def brier_difference(
+    p: ArrayLike, other: ArrayLike, y: ArrayLike, vignettes: Sequence[str], *, seed: int = 0
+) -> tuple[float | None, float | None]:
+    """95 % interval of Brier(p) − Brier(other) over the same consultations, vignettes resampled."""
+    stated, outcomes = _checked(p, y)
+    apart = (stated - outcomes) ** 2 - (_checked(other, y)[0] - outcomes) ** 2
+    groups: dict[str, list[float]] = defaultdict(list)
+    for vignette, value in zip(vignettes, apart.tolist(), strict=True):
+        groups[vignette].append(value)
+    found = statistics.mean(groups, seed=seed)
+    return found.low, found.high
+
+
+def calibration_error(p: ArrayLike, y: ArrayLike, bins: int = 10) -> float:
+    """Expected calibration error of probabilities p (n,) for outcomes y (n,) in {0, 1}; in [0, 1].
+
+    Bins of exactly equal mass by rising p: equal probabilities that fall in two bins are shared out, so the
+    order of the cases has no influence.
+    """
+    stated, outcomes = _checked(p, y)
+    return float(np.abs(_shares(stated, bins) @ (stated - outcomes)).sum())
+
+
+def within_noise(
+    p: ArrayLike, y: ArrayLike, *, draws: int = DRAWS, seed: int = 0, bins: int = 10
+) -> tuple[float, float]:
+    """(calibration error, 95th percentile of what outcomes drawn from p itself give)."""
+    stated, outcomes = _checked(p, y)
+    shares, source = _shares(stated, bins), np.random.default_rng(seed)
+    drawn: list[Array] = []
+    for at in range(0, draws, _CHUNK):
+        shape = (min(_CHUNK, draws - at), len(stated))
+        simulated = (source.random(shape) < stated).astype(float)
+        drawn.append(np.abs((stated - simulated) @ shares.T).sum(axis=1))
+    error = float(np.abs(shares @ (stated - outcomes)).sum())
+    return error, float(np.quantile(np.concatenate(drawn), 0.95))
+
+
+def _shares(p: Array, bins: int) -> Array:
+    """(bins, n): how much of each case is in each bin, divided by n. Cases of equal p are treated alike."""
+    n = len(p)
+    _, group, size = np.unique(p, return_inverse=True, return_counts=True)
+    end = np.cumsum(size)
+    edges = np.arange(bins + 1)[:, None] * (n / bins)
+    overlap = np.minimum(edges[1:], end) - np.maximum(edges[:-1], end - size)
+    return np.asarray((np.maximum(overlap, 0) / size / n)[:, group])
+
+
+def _checked(p: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
+    """Raises ValueError: n ≥ 1 probabilities and as many outcomes are asked for."""
+    stated, outcomes = np.asarray(p, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if stated.ndim != 1 or stated.shape != outcomes.shape or not stated.size:
+        raise ValueError(f"p and y must be (n,) with n ≥ 1: got {stated.shape} and {outcomes.shape}")
+    if not ((stated >= 0) & (stated <= 1)).all() or not np.isin(outcomes, (0.0, 1.0)).all():
+        raise ValueError("p must be within [0, 1] and y 0 or 1")
+    return stated, outcomes
