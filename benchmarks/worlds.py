@@ -4,8 +4,8 @@
 
 A world: models in families, cases in classes, P(a model is right on a class). A history: so many ensembles of
 random members, each with who was right. From its sums alone effects are learned and ensembles chosen, by
-default dials; each chosen set's true P(majority right) is known, and printed as CHEMISTRY minus PERFORMANCE
-(top N by shrunk mean), paired by seed, with its standard error and lower 95 % bound, beside chance and the best
+default dials; each chosen set's true P(majority right) is known, and printed as CHEMISTRY minus
+PERFORMANCE (top N by shrunk mean), paired by seed, with its standard error and lower 95 % bound, beside chance and the best
 possible. The first two worlds are the design's; nothing here reads a strategy's settings.
 """
 
@@ -44,7 +44,7 @@ def _families(sizes: list[int]) -> list[str]:
 
 
 def different_skills(rng: np.random.Generator) -> Truth:
-    """Three families of four, one a little better; skills far apart; each family blind on some of 8 classes."""
+    """Three families of four, one a little better; skills far apart; blind on some of 8 classes."""
     family = np.repeat([0, 1, 2], 4)
     skill = rng.uniform(0.55, 0.85, 12) + 0.08 * (family == 0)
     blind = rng.random((3, 8)) < 0.35

@@ -77,7 +77,8 @@ class BadRequest(ValueError):
 def make_reply(panel: Panel, model: Model, body: dict[str, Any], attempt: int) -> Reply:
     """What the model says to the request, and the parts that all draws about this call hang on.
 
-    Labels, fences and request keys are no parts: the same case and list give the same answer and grade.
+    Labels, fences and request keys are no parts: the same case and list give the same answer and grade, under
+    the same `seed` of the request (none: the panel's own).
     """
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
@@ -92,21 +93,24 @@ def make_reply(panel: Panel, model: Model, body: dict[str, Any], attempt: int) -
     prompt = next((text for role, text in texts if role == "user"), "")
     repairs = sum(role == "assistant" for role, _ in texts)
     case = read_case(case_text(prompt))
+    seed = panel.seed
+    if isinstance(body.get("seed"), int):  # the same model may say something else under another seed
+        seed = int(digest(panel.seed, body["seed"])[:12], 16)
     wanted = _json_schema(body)
     is_review = wanted.get("name") == "review" if wanted.get("name") else "\n<<<" in prompt
     answer: dict[str, Any]
     if is_review:
         shown = read_shown(prompt)
-        number, critique = grade(model, case, shown, prompt, panel.seed)
+        number, critique = grade(model, case, shown, prompt, seed)
         answer, key = {"grade": number, "critique": critique}, digest(case.key, shown.key)
     else:
         planting = panel.faults.rate(model.name, "planting")
         answer = write_recommendation(
-            model, case, believe(model, case, panel.seed), panel.seed, planting=planting
+            model, case, believe(model, case, seed), seed, planting=planting
         )
         key = case.key
-    what = (panel.seed, model.name, key, is_review, attempt, repairs)
-    text = dress(model, key, answer, panel.seed, plain=repairs > 0)
+    what = (seed, model.name, key, is_review, attempt, repairs)
+    text = dress(model, key, answer, seed, plain=repairs > 0)
     return Reply(what, is_review, answer, text, prompt_tokens)
 
 

@@ -1,7 +1,7 @@
 """Confidence: P(the refined list is right by list-1), learned from consultations with an outcome.
 
-    cases ─► dealt by vignette ─┬► fit:    isotonic on the grade, on the agreement; ridge logistic on all
-                                ├► choose: the form with the lowest Brier score
+    cases ─► dealt by vignette ─┬► fit:    isotonic on one score, ridge logistic on all features
+                                ├► choose: the lowest Brier score; of those near it, the best calibrated
                                 └► test:   calibration error against its own noise, Brier against two others
 
 The three sets share no vignette, and a vignette stays in its set however history grows. A calibrator that
@@ -13,6 +13,7 @@ resampling: Bröcker & Smith, "Increasing the Reliability of Reliability Diagram
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from bisect import bisect_right
 from collections import defaultdict
@@ -36,7 +37,7 @@ PENALTY = 1.0
 """Of the logistic form's coefficients, on standardised features: one pseudo-case's worth."""
 MOST_ERROR, ASKED_FROM = 0.05, 1500
 """The calibration error is also held against this from so many tested consultations on."""
-DRAWS = 1000
+DRAWS = 1000  # of outcomes, for the error's noise
 _CHUNK = 100  # draws held at once
 
 
@@ -74,33 +75,51 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Isotonic:
-    """A step function that never falls: from `starts[k]` on, P is `values[k]`; below the first, its value."""
-
-    score: str
-    starts: tuple[float, ...]
-    values: tuple[float, ...]
-
-    def probability(self, row: Sequence[float]) -> float:
-        """P(right)."""
-        at = bisect_right(self.starts, row[COLUMNS.index(self.score)]) - 1
-        return self.values[max(at, 0)]
-
-
-@dataclass(frozen=True)
 class Logistic:
-    """Ridge logistic regression on features less `centre`, divided by `scale`."""
+    """Ridge logistic regression on features less `centre`, divided by `scale`; with `products` also on the
+    squares and products of all but n."""
 
     intercept: float
     coefficients: tuple[float, ...]
     centre: tuple[float, ...]
     scale: tuple[float, ...]
+    products: bool
+
+    def logit(self, row: Sequence[float]) -> float:
+        """log P / (1 − P). Plain floats, exactly summed: no linear algebra whose last bits depend on the
+        machine."""
+        scaled = [(x - c) / s for x, c, s in zip(row, self.centre, self.scale, strict=True)]
+        terms = [*scaled, *_products(scaled)] if self.products else scaled
+        return math.fsum([self.intercept, *(b * x for b, x in zip(self.coefficients, terms, strict=True))])
 
     def probability(self, row: Sequence[float]) -> float:
-        """P(right). Plain floats, exactly summed: the same on every machine that has the same exp."""
-        parts = zip(row, self.coefficients, self.centre, self.scale, strict=True)
-        eta = math.fsum([self.intercept, *(b * (x - c) / s for x, b, c, s in parts)])
+        """P(right)."""
+        eta = self.logit(row)
         return 1 / (1 + math.exp(-eta)) if eta > -700 else 0.0
+
+
+@dataclass(frozen=True)
+class Isotonic:
+    """A step function that never falls: from `starts[k]` on, P is `values[k]`; below the first, its value.
+
+    It stands on one score: a feature, or (`inner`) the logit of a logistic form.
+    """
+
+    score: str
+    starts: tuple[float, ...]
+    values: tuple[float, ...]
+    inner: Logistic | None = None
+
+    def probability(self, row: Sequence[float]) -> float:
+        """P(right)."""
+        value = self.inner.logit(row) if self.inner else row[COLUMNS.index(self.score)]
+        return self.values[max(bisect_right(self.starts, value) - 1, 0)]
+
+
+def _products(scaled: Sequence[float]) -> list[float]:
+    """Squares and products of all but the last, n."""
+    kept = scaled[:-1]
+    return [x * y for x, y in itertools.combinations_with_replacement(kept, 2)]
 
 
 @dataclass(frozen=True)
@@ -131,7 +150,7 @@ class Calibrator:
     model: Isotonic | Logistic
     definition: str  # of "right"
     vignettes: Mapping[str, int]  # in each set: fit, choose, test
-    chosen_by: Mapping[str, float]  # Brier score of each form on the second set
+    chosen_by: Mapping[str, tuple[float, float]]  # each form's Brier score and error on the second set
     report: Report
 
     @property
@@ -164,14 +183,20 @@ class Calibrator:
         """The inverse of `to_json`; {} knows nothing and is None."""
         if not body:
             return None
-        kind = Isotonic if body["form"] == "isotonic" else Logistic
         return cls(
-            model=kind(**_tuples(body["model"])),
+            model=_model(body["model"]),
             definition=body["definition"],
             vignettes=dict(body["vignettes"]),
-            chosen_by=dict(body["chosen_by"]),
+            chosen_by=_tuples(body["chosen_by"]),
             report=Report(**_tuples(body["report"])),
         )
+
+
+def _model(body: Mapping[str, Any]) -> Isotonic | Logistic:
+    if "starts" not in body:
+        return Logistic(**_tuples(body))
+    inner = None if body["inner"] is None else Logistic(**_tuples(body["inner"]))
+    return Isotonic(**{**_tuples(body), "inner": inner})
 
 
 def _tuples(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,16 +220,22 @@ def fit(
     if not all(dealt.values()):
         return None
     x, y = _arrays(dealt["fit"])
-    forms = {f"isotonic on {score}": _isotonic(score, x, y) for score in SCORES}
-    models: dict[str, Isotonic | Logistic] = {**forms, "logistic": _logistic(x, y)}
-    chosen_by = {name: _brier_of(model, dealt["choose"]) for name, model in models.items()}
-    model = models[min(chosen_by, key=lambda name: (chosen_by[name], name))]
+    linear, products = _logistic(x, y, products=False), _logistic(x, y, products=True)
+    models: dict[str, Isotonic | Logistic] = {
+        **{f"isotonic on {name}": _isotonic(name, x[:, COLUMNS.index(name)], y) for name in SCORES},
+        "logistic": linear,
+        "logistic with products": products,
+        "isotonic on the logistic": _isotonic(
+            "logistic", np.array([products.logit(row) for row in x.tolist()]), y, products
+        ),
+    }
+    chosen, chosen_by = _choose(models, dealt["choose"], seed)
     return Calibrator(
-        model=model,
+        model=models[chosen],
         definition=DEFINITION,
         vignettes={name: len({case.vignette for case, _ in part}) for name, part in dealt.items()},
         chosen_by=chosen_by,
-        report=_test(model, dealt["test"], draws, seed),
+        report=_test(models[chosen], dealt["test"], draws, seed),
     )
 
 
@@ -220,10 +251,9 @@ def _arrays(part: Sequence[tuple[Case, tuple[float, ...]]]) -> tuple[Array, Arra
     return np.array([row for _, row in part]), np.array([float(case.right) for case, _ in part])
 
 
-def _isotonic(score: str, x: Array, y: Array) -> Isotonic:
+def _isotonic(score: str, column: Array, y: Array, inner: Logistic | None = None) -> Isotonic:
     """Pool adjacent violators (Ayer et al., 1955). One case of the base rate at either end keeps the ends
     from certainty."""
-    column = x[:, COLUMNS.index(score)]
     starts, place = np.unique(column, return_inverse=True)
     right, count = np.bincount(place, weights=y), np.bincount(place).astype(float)
     for end in (0, -1):
@@ -236,23 +266,35 @@ def _isotonic(score: str, x: Array, y: Array) -> Isotonic:
             before = blocks.pop()
             block = (before[0], before[1] + block[1], before[2] + block[2])
         blocks.append(block)
-    return Isotonic(score, tuple(b[0] for b in blocks), tuple(b[1] / b[2] for b in blocks))
+    return Isotonic(score, tuple(b[0] for b in blocks), tuple(b[1] / b[2] for b in blocks), inner)
 
 
-def _logistic(x: Array, y: Array) -> Logistic:
+def _logistic(x: Array, y: Array, *, products: bool) -> Logistic:
     centre, scale = x.mean(axis=0), x.std(axis=0)
     scale = np.where(scale > 1e-9, scale, 1.0)  # a column that is always the same says nothing
-    found = logistic.fit((x - centre) / scale, y, PENALTY)
-    numbers = (tuple(values.tolist()) for values in (found.coefficients, centre, scale))
-    return Logistic(found.intercept, *numbers)
+    scaled = (x - centre) / scale
+    table = np.array([[*row, *_products(row)] for row in scaled.tolist()]) if products else scaled
+    found = logistic.fit(table, y, PENALTY)
+    coefficients, centres, scales = (tuple(values.tolist()) for values in (found.coefficients, centre, scale))
+    return Logistic(found.intercept, coefficients, centres, scales, products)
 
 
 def _stated(model: Isotonic | Logistic, part: Sequence[tuple[Case, tuple[float, ...]]]) -> Array:
     return np.array([model.probability(row) for _, row in part])
 
 
-def _brier_of(model: Isotonic | Logistic, part: Sequence[tuple[Case, tuple[float, ...]]]) -> float:
-    return brier(_stated(model, part), _arrays(part)[1])
+def _choose(
+    models: Mapping[str, Isotonic | Logistic], part: Sequence[tuple[Case, tuple[float, ...]]], seed: int
+) -> tuple[str, dict[str, tuple[float, float]]]:
+    """Of the forms whose Brier score cannot be told from the lowest, the one with the smallest calibration
+    error; and both figures of each."""
+    y, vignettes = _arrays(part)[1], [case.vignette for case, _ in part]
+    stated = {name: _stated(model, part) for name, model in sorted(models.items())}
+    figures = {name: (brier(p, y), calibration_error(p, y)) for name, p in stated.items()}
+    best = min(figures, key=lambda name: figures[name][0])
+    lows = {name: brier_difference(p, stated[best], y, vignettes, seed=seed)[0] for name, p in stated.items()}
+    near = [name for name, low in lows.items() if low is not None and low <= 0]
+    return min(near or [best], key=lambda name: figures[name][1]), figures
 
 
 def _test(

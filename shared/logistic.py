@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 TOLERANCE = 1e-10  # of half the squared Newton decrement: what is left to gain, in nats
 MAX_STEPS = 200  # an unlucky start takes some 10; the rest is margin
 BLOCK = 200_000
-"""Multiplications of one product. Rows are taken in blocks below what linear algebra libraries deal to threads:
+"""Multiplications of one product. Rows are taken in blocks below what linear algebra deals to threads:
 for products this small threads that wait for each other cost more than they gain, most on a busy machine."""
 
 

@@ -157,6 +157,8 @@ def _attempt(
             schema_name=question.schema_name,
             schema=question.schema,
             request_id=f"{seen.id}:{claim.claim}",
+            # so that repeats of a vignette are repeats; what a real provider makes of it is not known
+            seed=seen.seed % 2**31 if model.simulated else None,
         )
         place.leave("answered", tokens=_sum(reply.prompt_tokens, reply.completion_tokens))
         stored_id = hold(ctx, lambda: store_raw(ctx, seen, claim, model, reply))

@@ -72,7 +72,7 @@ def _gold(session: Session, consultation_id: uuid.UUID) -> Gold | None:
     gold = session.execute(
         select(Outcome.gold)
         .where(Outcome.consultation_id == consultation_id)
-        .order_by(Outcome.known_at.desc())
+        .order_by(Outcome.known_at.desc(), Outcome.id.desc())
         .limit(1)
     ).scalar_one_or_none()
     return None if gold is None else Gold.model_validate(gold)

@@ -159,8 +159,9 @@ def _print(shown: dict[str, Any], *, explain: bool) -> None:
     scale = "P(majority right)" if choice["basis"] == "outcomes" else "consensus grade"
     out.print(f"[bold]{', '.join(choice['models'])}[/bold]   {shown['asked']}, snapshot {shown['snapshot']}")
     out.print(
-        f"promises {scale} {choice['value']:.3f} (95 % interval {low:.3f} to {high:.3f}); the best of many "
-        f"estimates is too high by construction: {choice['near_equal']} other sets lie within one standard error"
+        f"promises {scale} {choice['value']:.3f} (95 % interval {low:.3f} to {high:.3f}); the best "
+        f"of many estimates is too high by construction: {choice['near_equal']} other sets lie within one "
+        "standard error"
     )
     exploration = shown["exploration"]
     who = ", ".join(exploration["without_history"])
@@ -176,7 +177,8 @@ def _explain(shown: dict[str, Any], choice: dict[str, Any]) -> None:
     rows = [{"part": f"{sign}{name}", "value": f"{parts[name]:.4f}"} for name, sign in signs.items()]
     out.print(table([*rows, {"part": "= score", "value": f"{parts['score']:.4f}"}], title="score"))
     out.print(
-        f"expected: {parts['minutes']:.2f} minutes, {parts['usd']:.4f} USD, {parts['lost_seats']:.3f} seats lost"
+        f"expected: {parts['minutes']:.2f} minutes, {parts['usd']:.4f} USD, "
+        f"{parts['lost_seats']:.3f} seats lost"
     )
     for name, assumed in (("prices", "dearest"), ("latencies", "slowest")):
         if unknown := int(parts[f"unknown_{name}"]):
@@ -203,6 +205,7 @@ def _explain(shown: dict[str, Any], choice: dict[str, Any]) -> None:
     for row in known:
         se = math.nan if row["realised_se"] is None else row["realised_se"]
         out.print(
-            f"realised so far ({row['basis']}): {row['realised']:.3f} ± {se:.3f} (weighted {row['weighted']:.3f}) "
+            f"realised so far ({row['basis']}): {row['realised']:.3f} ± {se:.3f} "
+            f"(weighted {row['weighted']:.3f}) "
             f"against {row['promised']:.3f} promised, {row['known']} of {row['drawn']} consultations"
         )

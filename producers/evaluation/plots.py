@@ -59,7 +59,8 @@ def _figure(title: str, width: float, height: float, parts: Sequence[str]) -> st
     return (
         f'<figure><figcaption>{escape(title)}</figcaption><div class="scroll">'
         f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {width:.0f} {height:.0f}" '
-        f'width="{width:.0f}" height="{height:.0f}" style="min-width:{min(width, 560):.0f}px">{"".join(parts)}</svg></div></figure>'
+        f'width="{width:.0f}" height="{height:.0f}" '
+        f'style="min-width:{min(width, 560):.0f}px">{"".join(parts)}</svg></div></figure>'
     )
 
 

@@ -123,7 +123,7 @@ def test_an_unknown_source_or_order_is_an_error(site: Site) -> None:
     before = site.counts()
     for order, said in (
         ({"source": "nobody"}, "consilium sources add"),
-        ({"strategy": "BEST"}, "one of LOCAL, REMOTE, RANDOM, FIXED"),
+        ({"strategy": "BEST"}, "one of LOCAL, REMOTE, RANDOM, PERFORMANCE, CHEMISTRY, FIXED"),
         ({"n": 13}, "2 to 12"),
     ):
         with pytest.raises(SettingsError, match=said):

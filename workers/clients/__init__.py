@@ -50,11 +50,13 @@ class Client(Protocol):
         schema_name: str,
         schema: Mapping[str, Any],
         request_id: str,
+        seed: int | None = None,
         calls: CallsInFlight = calls_in_flight,
     ) -> Reply:
         """Send `messages` once and wait for the whole answer, at most `model.deadline_s` seconds.
 
-        `schema` is the JSON schema of the answer, `request_id` "<owed answer>:<claim number>". Raises
+        `schema` is the JSON schema of the answer, `request_id` "<owed answer>:<claim number>",
+        `seed` (31 bits) what the provider is to sample by, where it takes one. Raises
         `ModelError`: `RateLimited`, `Unavailable`, `Rejected` (also when the model's key cannot be read),
         `Refused`, `OverLength`, `GivenUp`.
         """

@@ -56,6 +56,7 @@ def ask(
     schema_name: str,
     schema: Mapping[str, Any],
     request_id: str,
+    seed: int | None = None,
     calls: CallsInFlight = calls_in_flight,
 ) -> Reply:
     """One chat completion; see `workers.clients.Client.ask`."""
@@ -63,6 +64,8 @@ def ask(
     if model.structured:
         shape = {"name": schema_name, "schema": schema}
         body["response_format"] = {"type": "json_schema", "json_schema": shape}
+    if seed is not None:
+        body["seed"] = seed
     headers = {
         "Content-Type": "application/json",
         "Accept": "application/json",

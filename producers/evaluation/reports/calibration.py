@@ -46,7 +46,8 @@ def report(study: Study) -> Report:
             f"The calibration error of the confidence is {error:.3f} over {len(stated)} consultations; "
             f"outcomes drawn from the stated probabilities themselves reach {noise:.3f} (95th percentile): "
             f"{'within' if error <= noise else 'above'} its own noise. Ten bins of equal mass.",
-            f"{len(rows) - len(stated)} further consultations have a grade without a confidence and are left out.",
+            f"{len(rows) - len(stated)} further consultations have a grade without a confidence and are "
+            "left out.",
             *(one.sentence("Brier score") + " Lower is better." for one in compared),
         ),
         *_shown(stated, (("confidence", confidence), ("raw grade", _grade)), compared),

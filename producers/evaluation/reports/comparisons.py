@@ -132,7 +132,7 @@ def table_of(title: str, compared: Sequence[Compared], measure: str) -> Table:
 
 
 def forest(title: str, compared: Sequence[Compared], axis: str) -> Intervals:
-    """The same as a forest plot; what stands out is told apart after adjustment, not by its interval alone."""
+    """The same as a forest plot; what stands out is told apart after adjustment too."""
     marked = tuple(
         replace(point, told=one.verdict in ("higher", "lower"))
         for one in compared
