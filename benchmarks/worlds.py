@@ -4,8 +4,8 @@
 
 A world: models in families, cases in classes, P(a model is right on a class). A history: so many ensembles of
 random members, each with who was right. From its sums alone effects are learned and ensembles chosen, by
-default dials; each chosen set's true P(majority right) is known, and printed as CHEMISTRY minus
-PERFORMANCE (top N by shrunk mean), paired by seed, with its standard error and lower 95 % bound, beside chance and the best
+default dials. Each chosen set's true P(majority right) is known: printed is CHEMISTRY minus PERFORMANCE (top
+N by shrunk mean), paired by seed, with its standard error and lower 95 % bound, beside chance and the best
 possible. The first two worlds are the design's; nothing here reads a strategy's settings.
 """
 

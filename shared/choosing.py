@@ -5,8 +5,8 @@ PERFORMANCE: the best by value. CHEMISTRY: the set of the highest score = expect
 high by construction; so the number of sets within one standard error is part of the choice.
 
 Ties: among sets whose expected difference is within one standard error of that difference, the cheaper; then,
-among those as cheap, the more varied in family. Variety is an argument about pairs, so it decides only what the
-doubt about pairs leaves open, and never for worse members (variety within the whole standard error costs up
+among those as cheap, the more varied in family. Variety is an argument about pairs, so it decides only what
+the doubt about pairs leaves open, and never for worse members (variety within the whole standard error costs up
 to 0.012 where skills differ, benchmarks/worlds.py).
 """
 

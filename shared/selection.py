@@ -153,8 +153,8 @@ def substitutes(
 
     `allowed` are those of the draw, `seated` who sits or has sat, `staying` who keeps a seat. Chance
     goes on with its draw; PERFORMANCE with its ranking; CHEMISTRY with whoever makes the best ensemble
-    with those who stay; models without history come last. With `families` and `family` (model → family) those come first
-    who keep it as it was asked for.
+    with those who stay; models without history come last. With `families` and `family` (model → family)
+    those come first who keep it as it was asked for.
     """
     if strategy == Strategy.FIXED:
         return []

@@ -2,8 +2,8 @@
 
 Quality / 10 of an ensemble less the mean of its members' values = an intercept + who sits + what their pairs
 have in common (one family or two, the pair of families, the pair), each averaged over the ensemble.
-Every group of terms has a ridge of its own, found by type-II maximum likelihood (MacKay 1992); where it comes out as
-nothing, the effects are 0.
+Every group of terms has a ridge of its own, found by type-II maximum likelihood (MacKay 1992);
+where it comes out as nothing, the effects are 0.
 """
 
 from __future__ import annotations
