@@ -105,9 +105,7 @@ def make_reply(panel: Panel, model: Model, body: dict[str, Any], attempt: int) -
         answer, key = {"grade": number, "critique": critique}, digest(case.key, shown.key)
     else:
         planting = panel.faults.rate(model.name, "planting")
-        answer = write_recommendation(
-            model, case, believe(model, case, seed), seed, planting=planting
-        )
+        answer = write_recommendation(model, case, believe(model, case, seed), seed, planting=planting)
         key = case.key
     what = (seed, model.name, key, is_review, attempt, repairs)
     text = dress(model, key, answer, seed, plain=repairs > 0)

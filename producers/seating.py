@@ -102,6 +102,7 @@ def dials_of(settings: Settings) -> Dials:
         penalty_per_minute=settings.penalty_per_minute,
         penalty_per_usd=settings.penalty_per_usd,
         penalty_failure=settings.penalty_failure,
+        price_tie=settings.price_tie,
     )
 
 

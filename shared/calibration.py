@@ -31,7 +31,7 @@ Array = NDArray[np.float64]
 
 LEAST_VIGNETTES = 300
 """With an outcome, before anything is fitted; the same as the setting `calibration_vignettes`."""
-FIT_SHARE, CHOOSE_SHARE = 0.5, 0.2
+FIT_SHARE, CHOOSE_SHARE = 0.6, 0.15
 """Of the vignettes; the rest tests."""
 PENALTY = 1.0
 """Of the logistic form's coefficients, on standardised features: one pseudo-case's worth."""

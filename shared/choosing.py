@@ -4,10 +4,11 @@ PERFORMANCE: the best by value. CHEMISTRY: the set of the highest score = expect
 + optimism · its standard error - penalties for time, price and lost seats. The best of many estimates is too
 high by construction; so the number of sets within one standard error is part of the choice.
 
-Ties: among sets whose expected difference is within one standard error of that difference, the cheaper; then,
-among those as cheap, the more varied in family. Variety is an argument about pairs, so it decides only what
-the doubt about pairs leaves open, and never for worse members (variety within the whole standard error costs up
-to 0.012 where skills differ, benchmarks/worlds.py).
+Ties: among sets whose expected difference is within one standard error of that difference, the cheaper, as
+long as little is given up for it: where history is thin nearly all sets are within one standard error, and
+the cheapest is expected to be much worse. Then, among those as cheap, the more varied in family. Variety is
+an argument about pairs, so it decides only what the doubt about pairs leaves open: where pairs are known not
+to matter, it does not outweigh a better member.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Dials:
     penalty_per_minute: float = 0.01
     penalty_per_usd: float = 0.05
     penalty_failure: float = 0.1
+    price_tie: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,8 @@ class _Bench:
         first = int(order[0])
         behind = score[first] - score
         near = behind <= difference_se(self.known, valued, first) + _SAME
-        cheap = near & (price <= price[near].min() + _SAME)
+        floor = price[near & (behind <= dials.price_tie + _SAME)].min()
+        cheap = near & (np.abs(price - floor) <= _SAME)
         start = int(order[np.argmax(cheap[order])])  # the best of the cheapest
         no_worse = valued.alone >= valued.alone[start] - _SAME
         doubtful = score[start] - score <= self._pair_doubt(subsets, start) + _SAME

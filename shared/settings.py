@@ -92,6 +92,9 @@ class Settings(BaseSettings):
         0.05, ge=0, description="Value given up for a USD less per consultation; an unknown price is no 0."
     )
     penalty_failure: float = Field(0.1, ge=0, description="Value given up per seat expected to be lost.")
+    price_tie: float = Field(
+        0.01, ge=0, description="Most value given up for a cheaper ensemble that history cannot tell apart."
+    )
     calibration_vignettes: int = Field(
         300, ge=90, description="Vignettes with an outcome before confidence is calibrated."
     )

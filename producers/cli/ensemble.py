@@ -14,18 +14,15 @@ from sqlalchemy.orm import Session
 from db.queries import choices, snapshots
 from db.tables import Source
 from producers.cli.common import Format, NotFound, database, out, registry, table
+from producers.seating import dials_of, seat_prices
 from shared.chemistry.snapshot import Chemistry
 from shared.choosing import Choice, Dials, choose
 from shared.errors import SettingsError
-from shared.expected_cost import expected_usd
 from shared.family_mix import Families
 from shared.policy import Policy
 from shared.registry import Registry
 from shared.selection import LEARNED, Candidate, Strategy, candidate, draw
 from shared.settings import Settings, get_settings
-
-CASE = 1_500
-"""Characters of a case, for an expected price."""
 
 _FAMILIES: tuple[Families, ...] = ("any", "same", "mixed")
 _FORMATS = (Format.table, Format.json)
@@ -59,26 +56,6 @@ def ensemble(
         _print(shown, explain=explain)
 
 
-def seat_usd(models: Registry, settings: Settings, n: int) -> dict[str, float | None]:
-    """Expected USD of one seat among n, by model; None where its price is not known."""
-    prices = {
-        name: expected_usd([model] * n, CASE, reviews_per_answer=settings.reviews_per_answer)
-        for name, model in models.items()
-    }
-    return {name: None if usd is None else float(usd) / n for name, usd in prices.items()}
-
-
-def dials_of(settings: Settings) -> Dials:
-    """The settings' dials."""
-    return Dials(
-        settings.explore_share,
-        settings.optimism,
-        settings.penalty_per_minute,
-        settings.penalty_per_usd,
-        settings.penalty_failure,
-    )
-
-
 def _shown(
     session: Session,
     models: Registry,
@@ -98,7 +75,9 @@ def _shown(
     snapshot = snapshots.latest(session, "chemistry")
     learned = None if snapshot is None else Chemistry.from_json(snapshot.body).of(kind)
     dials = dials_of(settings)
-    choice = choose(strategy, n, candidates, learned, dials, seat_usd(models, settings, n), families)
+    choice = choose(
+        strategy, n, candidates, learned, dials, seat_prices(list(models.values()), n, settings), families
+    )
     drawn = draw(
         strategy, n, candidates, 0, choice=choice, explore_share=dials.explore_share, families=families
     )

@@ -19,6 +19,9 @@ Floats = npt.NDArray[np.float64]
 _STEPS = (0.0, *np.geomspace(0.1, 1.0, 9).tolist())  # standard deviations, as a share of the largest
 _BISECTIONS = 60
 
+EVIDENCE = 1.92
+"""Gain in log-likelihood below which a spread is taken for noise: a likelihood ratio test at 5 %."""
+
 
 def spread(x: Floats, s2: Floats, prior: Floats) -> float:
     """Paule–Mandel estimate of τ² in x ~ N(prior, s² + τ²); `prior` is known. 0 where s² explains it all."""
@@ -60,14 +63,15 @@ def pooled(
     """Leaves x (sampling variances s²) shrunk toward their group, groups toward their class, it toward 0.
 
     The three variances maximise the marginal likelihood over a grid from 0 to `largest` (a standard
-    deviation); each may be 0, and where all are, everything is 0.
+    deviation); each may be 0. Where their log-likelihood is not above that of 0 by `EVIDENCE`, all are 0, and
+    so is everything.
     """
     names = sorted(class_of, key=repr)
     classes = sorted(set(class_of.values()), key=repr)
     of_leaf = np.array([names.index(g) for g in group], dtype=int)
     of_group = np.array([classes.index(class_of[g]) for g in names], dtype=int)
     sds = np.array(_STEPS) * largest
-    best, c, g, leaf = -np.inf, 0.0, 0.0, 0.0
+    best, needed, c, g, leaf = -np.inf, 0.0, 0.0, 0.0, 0.0
     for of_leaves, of_groups in product(sds.tolist(), repeat=2):
         mean, variance, found = _up(x, s2 + of_leaves**2, of_leaf, len(names))
         top_mean, top_variance, more = _up(mean, variance + of_groups**2, of_group, len(classes))
@@ -77,6 +81,10 @@ def pooled(
         k = int(likelihood.argmax())  # ties to the smallest variances
         if likelihood[k] > best + 1e-9:
             best, c, g, leaf = float(likelihood[k]), float(sds[k]), of_groups, of_leaves
+        if of_leaves == of_groups == 0.0:
+            needed = float(likelihood[0]) + EVIDENCE
+    if best < needed:
+        c = g = leaf = 0.0
     mean, variance, _ = _up(x, s2 + leaf**2, of_leaf, len(names))
     top_mean, top_variance, _ = _up(mean, variance + g**2, of_group, len(classes))
     zero = np.zeros(len(classes))

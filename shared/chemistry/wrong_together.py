@@ -2,8 +2,8 @@
 
 Of each pair: the mean of (wrong_a - q_a)(wrong_b - q_b), the covariance of being wrong, q the model's own
 rate in that kind of task; kinds are added up after that, so that a hard kind is no shared blind spot.
-Sampling variance as if errors were independent. Pairs are shrunk toward their pair of families, that toward what its
-like has in common (one family, or two), and that toward 0.
+Sampling variance as if errors were independent. Pairs are shrunk toward their pair of families, that toward
+what its like has in common (one family, or two), and that toward 0.
 """
 
 from __future__ import annotations

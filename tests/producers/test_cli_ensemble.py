@@ -102,7 +102,7 @@ def test_an_unknown_price_is_not_zero(site: Site) -> None:
 
 
 def test_promised_against_realised(site: Site) -> None:
-    """Plain and weighted means over what was so drawn for care and did not explore; the rest is not counted."""
+    """Plain and weighted means over what was so drawn for care and did not explore; no others."""
     received = site.accept([record(f"r{k}") for k in range(6)], n=3)
     [(source_id, kind)] = set(site.ask("SELECT source_id, kind FROM consultations"))
     choice = Choice(Strategy.CHEMISTRY, ("a", "b", "c"), "outcomes", 0.75, 0.1, {"value": 0.75}, 4)
@@ -116,9 +116,10 @@ def test_promised_against_realised(site: Site) -> None:
     site.ask("UPDATE consultations SET explored = true WHERE id = %s", ids[5])
     for k, right in enumerate((True, False, False, True)):
         site.ask(
-            "INSERT INTO consensus (consultation_id, source_id, form, snapshot_id, grade, highest_graded, majority, "
-            "refined, stops, minority, support, detail, was_right) SELECT %s, %s, 'f', id, 0.5, '{}', '{}', '{}', "
-            "'{}', '{}', '{}', '{}', %s FROM snapshots LIMIT 1",
+            "INSERT INTO consensus (consultation_id, source_id, form, snapshot_id, grade, highest_graded, "
+            "majority, refined, stops, minority, support, detail, was_right) "
+            "SELECT %s, %s, 'f', id, 0.5, '{}', "
+            "'{}', '{}', '{}', '{}', '{}', '{}', %s FROM snapshots LIMIT 1",
             ids[k if k < 3 else 5], source_id, right,
         )  # fmt: skip
     with transaction(site.url) as session:

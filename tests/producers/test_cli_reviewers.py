@@ -13,12 +13,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from db.queries import reviewer_audit as queries
 from panel.answering import believe
 from panel.case import read_case
 from panel.generate import vignettes
 from panel.models import MODELS
 from panel.reviewing import Shown, grade
-from producers.cli import reviewers as command
+from producers.cli.reviewers import reviewers as command
 from shared.errors import SettingsError
 from shared.reviewer_audit import AuditedReview, audit
 from shared.settings import get_settings
@@ -91,7 +92,7 @@ def run(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("CONSILIUM_DATABASE_URL", database_url)
     get_settings.cache_clear()
     app = typer.Typer()
-    app.command()(command.reviewers)
+    app.command()(command)
 
     def run_(*words: str) -> str:
         done = CliRunner().invoke(app, words, catch_exceptions=False)
@@ -113,13 +114,11 @@ def test_nothing_stored(run: Any) -> None:
 def test_table_and_json(run: Any, reviews: list[AuditedReview], monkeypatch: pytest.MonkeyPatch) -> None:
     """A row a model version with its intervals, and the warning about many looks."""
     names = {str(uuid.uuid5(uuid.NAMESPACE_URL, name)): name for name in MODELS}
-    monkeypatch.setattr(command.queries, "reviews", lambda *_: reviews)
+    monkeypatch.setattr(queries, "reviews", lambda *_: reviews)
     monkeypatch.setattr(
-        command.queries,
+        queries,
         "versions",
-        lambda _session, ids: {
-            id_: command.queries.Version(names[id_], f"{names[id_]}-1", True) for id_ in ids
-        },
+        lambda _session, ids: {id_: queries.Version(names[id_], f"{names[id_]}-1", True) for id_ in ids},
     )
     rows = json.loads(run("--format", "json"))
     assert [row["model"] for row in rows] == sorted(MODELS)

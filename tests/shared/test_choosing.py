@@ -125,7 +125,7 @@ def test_ties() -> None:
     varied = choose("CHEMISTRY", 3, candidates, learned, NOTHING, free(candidates))
     assert varied is not None
     assert varied.models == ("m00", "m01", "m03")
-    assert [other.models for other in varied.alternatives][0] == ("m00", "m01", "m02")
+    assert varied.alternatives[0].models == ("m00", "m01", "m02")
 
 
 @pytest.mark.parametrize("strategy", ["PERFORMANCE", "CHEMISTRY"])
@@ -141,7 +141,7 @@ def test_families(strategy: str, families: Families, expected: str) -> None:
 
 
 def test_climbing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where sets are too many to look at all, climbing finds the best of an instance that can be enumerated."""
+    """Where sets are too many to look at all, climbing finds the best of what can be enumerated."""
     rng = np.random.default_rng(7)
     effects = {pair: float(rng.normal(0, 0.03)) for pair in combinations(range(12), 2)}
     candidates, learned = world(rng.uniform(0.5, 0.8, 12).tolist(), [f"f{k % 4}" for k in range(12)], effects)

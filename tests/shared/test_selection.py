@@ -118,7 +118,8 @@ CHOICE = Choice(
 def test_exploring(families: Families, without: tuple[str, ...]) -> None:
     """The chosen set but for the share that explores; frequencies agree with the stated probabilities."""
     mixed = Choice(
-        Strategy.CHEMISTRY, ("sim-alder-base", "sim-birch-base", "sim-cedar-small"), "outcomes", 0.8, 0.02, {}, 0,
+        Strategy.CHEMISTRY, ("sim-alder-base", "sim-birch-base", "sim-cedar-small"),
+        "outcomes", 0.8, 0.02, {}, 0,
         weakest="sim-cedar-small", without_history=without,
     )  # fmt: skip
     draws = [
