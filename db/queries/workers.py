@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -36,6 +37,9 @@ BEGIN_PERIOD = text("""
 BEGUN = text("""
     SELECT EXISTS (SELECT FROM periodic_runs
                    WHERE job = :job AND period = floor(extract(epoch FROM now()) / :every_s))
+""")
+LAST_RUN = text("""
+    SELECT started_at, result FROM periodic_runs WHERE job = :job ORDER BY period DESC LIMIT 1
 """)
 END_PERIOD = text("""
     UPDATE periodic_runs SET finished_at = now(), result = :result WHERE job = :job AND period = :period
@@ -79,3 +83,9 @@ def park(session: Session, task: str, version: int, about: str | None) -> None:
 def end_period(session: Session, job: str, period: int, result: str) -> None:
     """Book how a period's run ended."""
     session.execute(END_PERIOD, {"job": job, "period": period, "result": result})
+
+
+def last_run(session: Session, job: str) -> tuple[datetime, str | None] | None:
+    """When the job last began, and how it ended (None: it has not); None if it never ran."""
+    row = session.execute(LAST_RUN, {"job": job}).one_or_none()
+    return None if row is None else (row.started_at, row.result)

@@ -124,6 +124,25 @@ def test_memory_is_recomputed_and_used(pipeline: Pipeline) -> None:
     assert {form for _, form in used} <= {"memory", "mean"}
 
 
+def test_the_next_choice_follows_what_was_learned(pipeline: Pipeline) -> None:
+    """Consultations with gold become chemistry; what is accepted then is chosen by it and says so."""
+    chemistry = "SELECT coalesce(max(number), 0) FROM snapshots WHERE kind = 'chemistry' AND scope = 'site'"
+    [(before,)] = pipeline.ask(chemistry)
+    pipeline.wait(pipeline.submit(vignettes(12), purpose="care"))
+    while pipeline.ask(chemistry) == [(before,)]:  # the period is two seconds; pytest's timeout bounds this
+        pipeline.sender.send_task("consilium.recompute_chemistry", queue="periodic", ignore_result=True)
+        pipeline.wait(pipeline.submit(vignettes(1)))
+    submission = pipeline.submit(vignettes(3), strategy="CHEMISTRY")
+    pipeline.wait(submission)
+    drawn = pipeline.ask(
+        "SELECT DISTINCT c.strategy, s.number > %s FROM consultations c "
+        "JOIN snapshots s ON s.id = c.chemistry_snapshot_id WHERE c.submission_id = %s",
+        before,
+        submission,
+    )
+    assert drawn == [("CHEMISTRY", True)]
+
+
 def test_command_line_from_end_to_end(pipeline: Pipeline) -> None:
     """submit --wait, results, show and models check, as a person types them."""
     consilium = [str(Path(sys.executable).with_name("consilium"))]

@@ -277,7 +277,7 @@ WRONG: list[tuple[str, int, dict[str, str], str]] = [
     ("submit .", 2, {}, "cannot be read: Is a directory"),
     ("submit - --priority high", 2, {}, "--priority is one of urgent, routine, background"),
     ("submit - --purpose fun", 2, {}, "--purpose is one of care, evaluation, training, demo"),
-    ("submit - --strategy best", 2, {}, "--strategy is one of LOCAL, REMOTE, RANDOM, FIXED"),
+    ("submit - --strategy best", 2, {}, "--strategy is one of LOCAL, REMOTE, RANDOM"),
     ("submit - --strategy fixed", 2, {}, "give both or neither"),
     ("submit - --models sim-a,sim-b", 2, {}, "give both or neither"),
     ("submit - --idempotency-key=", 2, {}, "a key of its own"),

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from benchmarks.worlds import history
 from db.engine import transaction
 from db.queries import choices, snapshots
-from producers.cli.ensemble import ensemble, seat_usd
+from producers.cli.ensemble import ensemble
+from producers.seating import seat_prices
 from shared.chemistry.effects import learn
 from shared.choosing import Choice
 from shared.selection import Strategy
@@ -98,7 +99,7 @@ def test_an_unknown_price_is_not_zero(site: Site) -> None:
 
     name = sorted(site.registry)[0]
     model = site.registry[name].model_copy(update={"usd_per_mtok_in": None, "usd_per_mtok_out": None})
-    assert seat_usd({name: model}, Settings(_env_file=None), 3) == {name: None}
+    assert seat_prices([model], 3, Settings(_env_file=None)) == {name: None}
 
 
 def test_promised_against_realised(site: Site) -> None:

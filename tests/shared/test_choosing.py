@@ -111,7 +111,11 @@ def test_ties() -> None:
     """Within one standard error the cheaper; at one price the more varied; then the names."""
     candidates, learned = world([0.80, 0.79, 0.78, 0.77], list("aaab"), value_se=0.2)
     prices = {**free(candidates), "m00": 1.0}
-    cheaper = choose("CHEMISTRY", 3, candidates, learned, NOTHING, prices)
+    wide = replace(NOTHING, price_tie=0.1)
+    dear = choose("CHEMISTRY", 3, candidates, learned, NOTHING, prices)
+    assert dear is not None
+    assert "m00" in dear.models  # the cheaper set gives up more than `price_tie`
+    cheaper = choose("CHEMISTRY", 3, candidates, learned, wide, prices)
     assert cheaper is not None
     assert cheaper.models == ("m01", "m02", "m03")
     assert cheaper.near_equal == 3

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from db.queries import snapshots
+from db.queries import snapshots, workers
 from producers.cli.chemistry.heatmap import svg, terminal
-from producers.cli.common import Format, NotFound, database, emit, out
+from producers.cli.common import Format, NotFound, database, emit, err, out
 from producers.cli.common import table as as_table
 from shared.chemistry.snapshot import Chemistry, Learned, PairLearned
 from shared.errors import SettingsError
@@ -77,6 +77,7 @@ def show(
             json.dumps({**head, "kinds": body}, default=str, indent=None if format_ is Format.ndjson else 2)
         )
         return
+    _say_if_failed(stored.number)
     for key, value in head.items():
         words = (
             json.dumps(value)
@@ -88,6 +89,18 @@ def show(
         out.print(escape(f"{key:10} {'·' if value is None else words}"), highlight=False)
     for name, learned in kinds.items():
         _show_kind(name, learned)
+
+
+def _say_if_failed(number: int) -> None:
+    with database() as session:
+        last = workers.last_run(session, "recompute_chemistry")
+    if last is not None and last[1] == "failed":
+        err.print(
+            f"the last recomputation, begun {last[0]:%Y-%m-%d %H:%M}, failed: snapshot {number} stays in "
+            "force; the log of the worker `conclude` says why",
+            style="yellow",
+            markup=False,
+        )
 
 
 def why(
