@@ -18,7 +18,7 @@ from shared.chemistry.default import strongest_default
 from shared.chemistry.pooling import Floats, spread, toward
 from shared.chemistry.quality_effects import quality_effects
 from shared.chemistry.snapshot import Basis, Chemistry, Learned, ModelLearned, PairLearned
-from shared.chemistry.wrong_together import Effects, wrong_together
+from shared.chemistry.wrong_together import OFTEN, Effects, wrong_together
 
 ENOUGH_OUTCOMES = 20
 """Answers with a known outcome, of a kind or else its parent, before models are ranked by P(right)."""
@@ -182,12 +182,16 @@ class _Parent:
     def _effects(self, kind: str | None) -> Effects:
         """The pair effects of a kind leaning on those of the other kinds; None: of all."""
         kinds = list(self.models)
-        if kind is None:
-            return self._pooled_effects(kinds)
+        if kind is None or self.basis == "quality" or not self._sat_often(kind):
+            return self._pooled_effects(kinds)  # nothing to tell kinds apart by: the parent's holds
         rest = self._pooled_effects([k for k in kinds if k != kind])
-        if self.basis == "quality":  # too few outcomes to tell kinds apart: the parent's holds
-            return self._pooled_effects(kinds)
         return wrong_together([(self.pairs[kind], self._right(kind))], self.family, lean=rest)
+
+    def _sat_often(self, kind: str) -> bool:
+        together: dict[tuple[str, str], float] = defaultdict(float)
+        for p in self.pairs[kind]:
+            together[p.a, p.b] += p.together
+        return max(together.values(), default=0.0) >= OFTEN
 
     def _pooled_effects(self, kinds: Sequence[str]) -> Effects:
         if self.basis == "outcomes":

@@ -23,6 +23,9 @@ LARGEST_SD = 0.25
 LEAST_VARIANCE = 0.01
 """Of one model's error, p (1 - p): below, a few observations would look exact."""
 
+OFTEN = 20.0
+"""Times a pair must have sat together in a kind of task before that kind says anything of its own."""
+
 Pair = tuple[str, str]
 
 
@@ -50,7 +53,8 @@ def wrong_together(
 ) -> Effects:
     """Effects from the pairs of several kinds, each with its models' P(right).
 
-    With `lean`, one kind's: pairs are shrunk toward those of other kinds instead.
+    With `lean`, one kind's: pairs that sat together often enough in it are shrunk toward those of other
+    kinds. (A variance from a handful of answers is no variance: one coincidence would look certain.)
     """
     together: dict[Pair, float] = defaultdict(float)
     excess: dict[Pair, float] = defaultdict(float)
@@ -62,7 +66,7 @@ def wrong_together(
             together[key] += n
             excess[key] += p.wrong_both - wrong_b * p.wrong_a - wrong_a * p.wrong_b + n * wrong_a * wrong_b
             noise[key] += n * _variance(wrong_a) * _variance(wrong_b)
-    keys = sorted(key for key, n in together.items() if n > 0)
+    keys = sorted(key for key, n in together.items() if n > 0 and (lean is None or n >= OFTEN))
     if not keys:
         return lean or Effects()
     counts = np.array([together[k] for k in keys])

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from benchmarks.worlds import Truth, World, hidden_groups, history, independent, play, shared_blind_spots
-from shared.chemistry.aggregates import Aggregates, EnsembleSums, ModelSums
+from shared.chemistry.aggregates import Aggregates, EnsembleSums, ModelSums, PairSums
 from shared.chemistry.effects import learn
 from shared.chemistry.pooling import pooled, spread, toward
 from shared.chemistry.snapshot import Chemistry, Learned
+from shared.chemistry.wrong_together import OFTEN
 
 
 def learned(truth: Truth, seed: int, length: int) -> Learned:
@@ -120,6 +121,23 @@ def test_quality_effects() -> None:
             assert effect - one.pairs["m0", "m2"].effect == pytest.approx(planted / 10, abs=0.05)
         else:
             assert abs(effect) < 0.01
+
+
+@pytest.mark.parametrize("together", [3.0, 200.0])
+def test_a_thin_kind_says_nothing_of_its_own_about_pairs(together: float) -> None:
+    """A few coincidences in one kind are no effect; as many as make it sure are one of that kind alone."""
+    sums = [*models("a/rich", [0.9] * 4, 2000), *models("a/thin", [0.9] * 4, 10 * together)]
+    usual = [
+        PairSums("a/rich", 0, a, b, 600, 60, 60, 6) for a, b in combinations(("m0", "m1", "m2", "m3"), 2)
+    ]
+    wrong = together / 10
+    own = [PairSums("a/thin", 0, "m0", "m1", together, wrong, wrong, wrong)]
+    kinds = learn(Aggregates(sums, [*usual, *own], [], 0, "")).kinds
+    assert abs(kinds["a/rich"].pairs["m0", "m1"].effect) < 0.005
+    if together < OFTEN:
+        assert kinds["a/thin"].pairs["m0", "m1"].effect == pytest.approx(0, abs=0.005)
+    else:
+        assert kinds["a/thin"].pairs["m0", "m1"].effect == pytest.approx(-0.09, abs=0.03)
 
 
 def test_the_same_sums_give_the_same_json() -> None:
