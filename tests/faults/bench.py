@@ -3,8 +3,6 @@
 with Bench(THREADS, seed=7) as bench:
     bench.begin(limit_s=60)
     submission = bench.submit(50)
-    bench.until(lambda now: now.share > 0.3, submission)
-    bench.kill("models-1")
     bench.finish(submission, allowed=8)
 """
 
@@ -75,7 +73,7 @@ class Bench:
         self.tally = Tally()
         self.rng = random.Random(seed)
         self._fault_ends: list[datetime] = []
-        self._open: list[uuid.UUID] = []  # submitted, and not in the row yet
+        self._open: list[uuid.UUID] = []  # not in the row yet
         self._deadline = float("inf")
         self._listening: psycopg.Connection[Any] | None = None
         self.stack: Stack
@@ -122,6 +120,10 @@ class Bench:
             shutil.rmtree(self.home, ignore_errors=True)
 
     # --- the run of one scenario
+
+    def late(self) -> bool:
+        """Whether the scenario's time is over."""
+        return time.monotonic() >= self._deadline
 
     def begin(self, *, limit_s: float = 90, what: str = "") -> None:
         """Everything up, no hook armed, the panel instant and faultless, its ledger and the row empty."""

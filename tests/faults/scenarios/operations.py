@@ -45,7 +45,7 @@ def killed_workers(bench: Bench, size: int) -> None:
     submission = bench.submit(size)
     names = [*bench.workers, "urgent", "conclude", "quarantine"]
     in_flight = 0
-    while not _ended(bench, submission, KILL_EVERY_S):
+    while not bench.late() and not _ended(bench, submission, KILL_EVERY_S):
         in_flight += _kill(bench, bench.rng.choice(names))
     bench.finish(submission, allowed=in_flight)
 
