@@ -38,7 +38,7 @@ KILLED = replace(OPERATED, name="killed")
 HELD = "SELECT count(*) FROM consultations WHERE submission_id = %s AND held = %s"
 
 
-@scenario(24, "kill -9 of a random worker every 3 s", size=300, kind=KILLED, limit_s=1800)
+@scenario(24, "kill -9 of a random worker every 3 s", size=200, kind=KILLED, limit_s=1800)
 def killed_workers(bench: Bench, size: int) -> None:
     """0 lost, 0 doubled; extra calls at most those that the killed had in flight."""
     bench.delay(0.3)
