@@ -1,0 +1,1 @@
+"""Safety of a list of drugs for one patient: rules as versioned data, and what they find."""
