@@ -17,15 +17,16 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from db.queries import calibration, history, model_versions, snapshots
+from db.queries import calibration, drug_decisions, history, model_versions, snapshots
 from db.queries.snapshots import RawGrade
 from shared.calibration import fit
 from shared.chemistry.effects import learn
 from shared.frozen import Frozen
 from shared.memory import RawReview, estimate
 from shared.settings import Settings
+from shared.support_fit import learn as learn_support
 
-KINDS = ("reviewers", "chemistry", "calibration")
+KINDS = ("reviewers", "chemistry", "calibration", "support")
 
 TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('consilium recompute ' || :kind))")
 LOCK = text("SELECT pg_advisory_xact_lock(hashtext('consilium recompute ' || :kind))")
@@ -157,11 +158,25 @@ def _calibration(session: Session, settings: Settings, read: Read) -> Made | Non
     )
 
 
+def _support(session: Session, _: Settings, read: Read) -> Made | None:
+    """How often what each model names belongs, from outcomes."""
+    decisions = drug_decisions.decisions(session, read.purposes, read.submissions)
+    if not decisions:
+        return None
+    return Made(
+        form="shares",
+        rows=len(decisions),
+        digest=_digest(repr(decision) for decision in decisions),
+        body=lambda: learn_support(decisions).to_json(),
+    )
+
+
 Maker = Callable[[Session, Settings, Read], Made | None]
 MAKERS: dict[str, Maker] = {
     "reviewers": _reviewers,
     "chemistry": _chemistry,
     "calibration": _calibration,
+    "support": _support,
 }
 
 

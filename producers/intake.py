@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
@@ -24,6 +24,7 @@ from db.tables import ClinicalDocument, Consultation, Record, Source, Submission
 from producers.readers.ndjson import Read
 from producers.rows import TABLES, Rows
 from producers.seating import Seating
+from shared.consensus import dials_of
 from shared.errors import ConsiliumError, RecordError, SettingsError
 from shared.expected_cost import require_prices
 from shared.family_mix import Families
@@ -70,6 +71,7 @@ class Order:
     strict: bool = False
     budget_usd: Decimal | None = None  # all that it may cost; None: no cap
     families: Families = "any"  # of a drawn ensemble: any, same (all of one) or mixed (as many as can be)
+    dials: Mapping[str, float] = field(default_factory=dict)  # of Dials, and grade; else as in the settings
     frozen: Frozen | None = None  # what has been learned; None: what is in force
 
 
@@ -167,6 +169,8 @@ class _Batch:
         self.registry = registry
         self.vault = vault
         self.submission_id = new_id()
+        self.dials = {**settings.dials(), **order.dials}
+        dials_of(self.dials)  # a bad one is an error of the batch
         self._policy = Policy.model_validate(source.policy)
         self._candidates = [c for m in registry.values() if self._policy.allows(c := candidate(m))]
         self._ordinals = itertools.count()
@@ -206,6 +210,7 @@ class _Batch:
                 models=list(order.models),
                 seed=order.seed,
                 budget_usd=order.budget_usd,
+                dials=self.dials,
             )
         )
         fixed = {

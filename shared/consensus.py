@@ -2,6 +2,7 @@
 
     grades ─► peer grading with a memory ─► grade of each answer, reliability of each reviewer
     answers ─► majority, highest-graded and refined list; support of each drug (algorithms, section 6)
+    lists   ─► the refined one: no allergy, no interaction that is not worth it (shared/refinement.py)
     both    ─► confidence, where a calibrator has been fitted and passed its test
 
 A list is what an answer starts; stops are counted apart by the same majority. Pure and deterministic: stored
@@ -12,22 +13,22 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from shared.calibration import Calibrator, Features
+from shared.errors import SettingsError
 from shared.measures import agreement, right
 from shared.memory import Memory
 from shared.peer_grading import PeerGrades, grade_peers
 from shared.peer_grading import Seat as Reviewer
+from shared.refinement import Dials, Problem, Refined, refine
+from shared.safety.finding import Finding, Severity
 from shared.schemas import Gold
+from shared.support import GAMMA, Shares, evidence_of, support
 from shared.vancouver import ItemGrade, ReviewerMeasure, population_std, vancouver
 
-LOG_ODDS = 0.6
-"""ℓ: log-odds that a drug named by a seat belongs, for a model without labelled history."""
-GAMMA = 1.0
-"""γ: weight of an answer's grade against the mean of the grades. Not fitted: there are no outcomes yet."""
 LEAST_CONFIDENCE = 0.5
 """Below this calibrated P(right) a person must look."""
 LEAST_AGREEMENT = 0.34
@@ -36,6 +37,10 @@ LEAST_AGREEMENT = 0.34
 Form = Literal["memory", "reference"]
 """How grades become consensus grades: peer grading with a memory (without one, plain means), or the published
 Vancouver algorithm, inclusive and without de-biasing, for comparison."""
+
+
+ProblemOf = Callable[[Collection[str], Collection[str]], Problem]
+"""What is known of a patient's candidates: of (what was proposed, current drugs that the majority stops)."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,31 @@ class Grade:
 
 
 @dataclass(frozen=True)
+class Refinement:
+    """How the refined list came about: of what, by which dials, with what result."""
+
+    problem: Problem
+    majority: tuple[str, ...]
+    dials: Dials
+    gamma: float
+    result: Refined
+
+    @property
+    def screened(self) -> tuple[str, ...]:
+        """The majority list without what an allergy bars: what refinement is compared with."""
+        barred = {f.drug for f in self.problem.findings if f.kind == "allergy"}
+        return tuple(drug for drug in self.majority if drug not in barred)
+
+    @property
+    def remaining(self) -> tuple[Finding, ...]:
+        """What was found of the refined list and of what the patient goes on taking."""
+        given = {*self.result.drugs, *self.problem.current}
+        return tuple(
+            f for f in self.problem.findings if f.drug in given and (not f.is_pair or f.other in given)
+        )
+
+
+@dataclass(frozen=True)
 class Conclusion:
     """All that is stored of a consensus. Lists are sorted ingredient codes; support is in (0, 1)."""
 
@@ -74,6 +104,7 @@ class Conclusion:
     stops: tuple[str, ...]
     minority: tuple[str, ...]  # proposed, but by no majority
     support: Mapping[str, float]
+    refinement: Refinement | None
     grade: float | None  # of the highest-graded answer
     variance: float | None
     agreement: float | None
@@ -89,9 +120,17 @@ def conclude_from(
     kind: str,
     calibrator: Calibrator | None = None,
     form: Form = "memory",
-    gamma: float = GAMMA,
+    gamma: float | None = None,
+    dials: Dials | None = None,
+    shares: Shares | None = None,
+    problem_of: ProblemOf | None = None,
 ) -> Conclusion:
-    """The conclusion. The order of answers and grades has no influence. Raises `BadGrade`."""
+    """The conclusion; without `problem_of` the refined list is the majority's.
+
+    `gamma`: weight of an answer's grade in the support of its drugs; None: as fitted on outcomes, else as
+    simulated. `shares`: how often what each model names belongs.
+    The order of answers and grades has no influence. Raises `BadGrade`.
+    """
     answers = sorted(answers, key=lambda a: a.seat)
     peers = _peers(_usable(grades, answers), answers, memory, kind, form)
     best = max(answers, key=lambda a: (_grade(peers, a.seat), -a.seat), default=None)
@@ -100,6 +139,22 @@ def conclude_from(
     stops = _majority(Counter(drug for a in answers for drug in a.stop), len(answers))
     graded = None if best is None else peers.items.get(best.seat)
     agreed = agreement([a.start for a in answers])
+    if gamma is None:
+        gamma = shares.gamma_or(GAMMA) if shares else GAMMA
+    problem = problem_of(sorted(counts), stops) if problem_of else None
+    named = {a.seat: a.start for a in answers}
+    supported = support(
+        named,
+        {a.seat: a.model for a in answers},
+        {a.seat: peers.items[a.seat].grade for a in answers if a.seat in peers.items},
+        shares,
+        kind=kind,
+        gamma=gamma,
+        evidence=evidence_of(problem, named) if problem else None,
+    )
+    refinement = None
+    if problem is not None:
+        refinement = _refine(problem, answers, peers, supported, majority, dials or Dials(), gamma)
     sure = calibrator.confidence(_features(graded, agreed, peers, len(answers))) if calibrator else None
     return Conclusion(
         form=peers.form,
@@ -108,15 +163,16 @@ def conclude_from(
         reviewers=peers.reviewers,
         highest_graded=tuple(sorted(best.start)) if best else (),
         majority=majority,
-        refined=majority,
+        refined=majority if refinement is None else refinement.result.drugs,
         stops=stops,
         minority=tuple(sorted(set(counts) - set(majority))),
-        support=_support(answers, peers, gamma),
+        support=supported,
+        refinement=refinement,
         grade=graded.grade if graded else None,
         variance=graded.variance if graded else None,
         agreement=agreed,
         confidence=sure,
-        rule=_rule(answers, peers, agreed, sure),
+        rule=_unsafe(refinement) or _rule(answers, peers, agreed, sure),
     )
 
 
@@ -158,18 +214,33 @@ def _majority(counts: Counter[str], n: int) -> tuple[str, ...]:
     return tuple(sorted(drug for drug, votes in counts.items() if votes > n / 2))
 
 
-def _support(answers: Sequence[SeatAnswer], peers: PeerGrades, gamma: float) -> dict[str, float]:
-    """P(the drug belongs): logit = Σ over seats of ±ℓ, + and γ·(g − mean g) where the seat names it."""
-    known = {a.seat: peers.items[a.seat].grade for a in answers if a.seat in peers.items}
-    mean = math.fsum(known.values()) / len(known) if known else 0.0
-    support = {}
-    for drug in sorted({drug for a in answers for drug in a.start}):
-        logit = math.fsum(
-            LOG_ODDS + gamma * (known.get(a.seat, mean) - mean) if drug in a.start else -LOG_ODDS
-            for a in answers
-        )
-        support[drug] = 1 / (1 + math.exp(-logit))
-    return support
+def _refine(
+    problem: Problem,
+    answers: Sequence[SeatAnswer],
+    peers: PeerGrades,
+    support: Mapping[str, float],
+    majority: tuple[str, ...],
+    dials: Dials,
+    gamma: float,
+) -> Refinement:
+    graded = [(a.start, max(_grade(peers, a.seat), 0.0)) for a in answers]
+    grades = {drug: math.fsum(g for start, g in graded if drug in start) for drug in problem.candidates}
+    unanimous = frozenset.intersection(*(a.start for a in answers)) if answers else frozenset()
+    result = refine(problem, support, majority, grades, dials, unanimous=unanimous)
+    return Refinement(problem, majority, dials, gamma, result)
+
+
+def _unsafe(refinement: Refinement | None) -> str | None:
+    """The first rule of safety that wants a person to look."""
+    if refinement is None:
+        return None
+    if not refinement.result.feasible:
+        return "no_feasible_list"
+    if refinement.screened != refinement.majority:
+        return "allergy_against_majority"
+    if any(f.severity is Severity.contraindicated for f in refinement.remaining):
+        return "severe_finding"
+    return None
 
 
 def _rule(
@@ -221,6 +292,18 @@ def history_rows(
     return rows
 
 
+def dials_of(stored: Mapping[str, float]) -> tuple[Dials, float | None]:
+    """Dials and γ as a submission stores them; what is missing is as the code has it, γ None.
+
+    Raises `SettingsError`.
+    """
+    known = dict(stored)
+    gamma = known.pop("grade", None)
+    if gamma is not None and not 0 <= gamma < math.inf:
+        raise SettingsError(f"the dial grade is not a finite number of at least 0: {gamma:g}")
+    return Dials(**known), gamma
+
+
 def as_columns(conclusion: Conclusion) -> dict[str, Any]:
     """What is stored of a conclusion, by column of the consensus row."""
     return {
@@ -237,6 +320,25 @@ def as_columns(conclusion: Conclusion) -> dict[str, Any]:
         "minority": list(conclusion.minority),
         "support": dict(conclusion.support),
         "detail": as_detail(conclusion),
+        **_as_refined(conclusion.refinement),
+    }
+
+
+def _as_refined(refinement: Refinement | None) -> dict[str, Any]:
+    if refinement is None:
+        return {"method": None, "findings": [], "trace": [], "refinement": None}
+    result = refinement.result
+    return {
+        "method": result.method,
+        "findings": [asdict(f) for f in refinement.remaining],
+        "trace": [edit.to_json() for edit in result.edits],
+        "refinement": {
+            "problem": refinement.problem.to_json(),
+            "dials": {**refinement.dials.to_json(), "grade": refinement.gamma},
+            "start": result.start.to_json(),
+            "utility": result.utility.to_json(),
+            "screened": list(refinement.screened),
+        },
     }
 
 

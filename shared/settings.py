@@ -78,6 +78,14 @@ class Settings(BaseSettings):
     reviews_per_answer: int = Field(4, ge=1, description="Reviewers per answer above N = 5.")
     retention_days: int = Field(30, gt=0, description="Clinical text is kept this long.")
 
+    safety_rules: Path | None = Field(None, description="CSV with the site's own safety rules.")
+    dial_severity: float = Field(1.0, ge=0, description="λ: utility lost per unit of summed severity.")
+    dial_same_class: float = Field(0.1, ge=0, description="ν: utility lost per pair of one class.")
+    dial_treats: float = Field(0.05, ge=0, description="κ: utility gained per condition that is treated.")
+    dial_grade: float | None = Field(
+        None, ge=0, description="γ: weight of an answer's grade in its drugs' support; unset: as fitted."
+    )
+
     history_purposes: str = Field("care", description="Purposes whose history is learned from, with commas.")
     explore_share: float = Field(
         0.05, ge=0, le=1, description="Share of learned draws that go to an ensemble not thought best."
@@ -128,6 +136,16 @@ class Settings(BaseSettings):
             raise SettingsError(_NOT_RUNNING.format(home=self.home, name="CONSILIUM_MODELS_FILE"))
         return self.models_file
 
+    def dials(self) -> dict[str, float]:
+        """The dials by which lists are refined, by their names in `shared.refinement.Dials`, and γ: grade."""
+        fixed = {} if self.dial_grade is None else {"grade": self.dial_grade}
+        return {
+            "severity": self.dial_severity,
+            "same_class": self.dial_same_class,
+            "treats": self.dial_treats,
+            **fixed,
+        }
+
     def digest(self) -> str:
         """SHA-256 (hex) of what shapes a consultation: every setting but addresses, keys and paths."""
         shaping = self.model_dump(
@@ -139,6 +157,7 @@ class Settings(BaseSettings):
 
 _NOT_SHAPING = {
     *("home", "database_url", "broker_url", "site_key", "models_file", "log_level"),
+    "safety_rules",
     *("metrics_host", "metrics_port", "metrics_token"),
 }
 

@@ -10,11 +10,15 @@ from sqlalchemy.orm import Session
 
 from db.queries import conclusions, consultations, owed_answers, snapshots
 from db.tables import Consensus, Interaction, Outcome
-from shared.consensus import as_columns, conclude_from, history_rows
+from shared.consensus import as_columns, conclude_from, dials_of, history_rows
+from shared.errors import ErasedError
 from shared.flow import Conclude, next_step
 from shared.measures import right
 from shared.memory import Memory
-from shared.schemas import Gold
+from shared.refined_list import build
+from shared.safety.patient import Patient, patient_of
+from shared.schemas import Gold, Vignette
+from shared.support import Shares
 from workers.context import Context
 
 
@@ -34,7 +38,24 @@ def conclude(ctx: Context, consultation_id: uuid.UUID) -> bool:
         answers, grades = said.answers, said.grades
         memory = Memory.from_json(snapshots.by_id(session, found.reviewers_snapshot_id).body)
         calibrator = conclusions.calibrator(session, consultation_id)
-        conclusion = conclude_from(answers, grades, memory, kind=found.kind, calibrator=calibrator)
+        try:
+            patient = _patient(ctx, session, found.document_id)
+        except ErasedError:
+            consultations.end(session, consultation_id, "cancelled", "erased")
+            owed_answers.void_rest(session, consultation_id)
+            return True
+        dials, gamma = dials_of(found.dials)
+        conclusion = conclude_from(
+            answers,
+            grades,
+            memory,
+            kind=found.kind,
+            calibrator=calibrator,
+            gamma=gamma,
+            dials=dials,
+            shares=_shares(session, found.support_snapshot_id),
+            problem_of=lambda drugs, stopped: build(drugs, patient, ctx.knowledge, stopped=stopped),
+        )
         gold = _gold(session, consultation_id)
         stored = session.execute(
             insert(Consensus)
@@ -65,6 +86,16 @@ def conclude(ctx: Context, consultation_id: uuid.UUID) -> bool:
         consultations.end(session, consultation_id, state, conclusion.rule)
         owed_answers.void_rest(session, consultation_id)
     return True
+
+
+def _patient(ctx: Context, session: Session, document_id: uuid.UUID) -> Patient:
+    """What the safety rules must know. Raises `ErasedError`."""
+    vignette = Vignette.model_validate_json(ctx.vault.open(session, document_id))
+    return patient_of(vignette, ctx.vault.site_key.digest("unknown drug"))
+
+
+def _shares(session: Session, snapshot_id: uuid.UUID | None) -> Shares | None:
+    return None if snapshot_id is None else Shares.from_json(snapshots.by_id(session, snapshot_id).body)
 
 
 def _gold(session: Session, consultation_id: uuid.UUID) -> Gold | None:

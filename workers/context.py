@@ -15,6 +15,7 @@ from db.engine import transaction
 from db.queries.documents import Vault
 from shared.errors import SettingsError
 from shared.registry import Registry, load_registry
+from shared.safety.rules import Knowledge, load
 from shared.sealing import SiteKey
 from shared.settings import Settings, get_settings
 from workers.controls import Cached
@@ -46,6 +47,11 @@ class Context:
     def limiter(self) -> Limiter:
         """The limits shared by all workers."""
         return Limiter(self.broker, self.settings)
+
+    @cached_property
+    def knowledge(self) -> Knowledge:
+        """The safety rules: the built-in tables and the site's own."""
+        return load(self.settings.safety_rules)
 
     @property
     def holder(self) -> str:

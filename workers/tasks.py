@@ -198,6 +198,13 @@ def recompute_calibration(self: AnyTask) -> None:
     _recompute("calibration")
 
 
+@consilium_task(name="consilium.recompute_support")
+@guarded
+def recompute_support(self: AnyTask) -> None:
+    """How often what each model names belongs, from outcomes, once a period."""
+    _recompute("support")
+
+
 @consilium_task(name=CHECK_MODEL)
 @guarded
 def check_model(self: AnyTask, version: int, check_id: str, model: str) -> None:

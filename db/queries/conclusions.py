@@ -5,13 +5,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from shared.calibration import Calibrator
-from shared.consensus import Grade, SeatAnswer
+from shared.consensus import Grade, SeatAnswer, dials_of
+from shared.refinement import Dials, Problem
+from shared.support import Shares
 
 # What the seats answered, in the order of the seats.
 ANSWERS = text("""
@@ -35,13 +38,15 @@ CALIBRATION = text("""
     SELECT n.body FROM consultations c JOIN snapshots n ON n.id = c.calibration_snapshot_id WHERE c.id = :id
 """)
 
+BODY = text("SELECT body FROM snapshots WHERE id = :id")
+
 MEMORY = text("SELECT id FROM snapshots WHERE kind = 'reviewers' AND number = :number")
 
 # A submission's conclusions in the order of its records. `purged`: an answer's text can no longer be read.
 STORED = text("""
-    SELECT c.id, r.line, c.kind, k.snapshot_id, c.calibration_snapshot_id, k.form, k.grade, k.variance,
-           k.agreement, k.confidence, k.rule, k.highest_graded, k.majority, k.refined, k.stops, k.minority,
-           k.support, k.detail,
+    SELECT c.id, r.line, c.kind, k.snapshot_id, c.calibration_snapshot_id, c.support_snapshot_id, k.form,
+           k.grade, k.variance, k.agreement, k.confidence, k.rule, k.highest_graded, k.majority, k.refined,
+           k.stops, k.minority, k.support, k.method, k.findings, k.trace, k.refinement, k.detail,
            EXISTS (SELECT FROM generations g
                    JOIN clinical_documents d ON d.id = g.document_id AND d.source_id = g.source_id
                    WHERE g.consultation_id = c.id AND g.source_id = c.source_id AND d.key_id IS NULL
@@ -52,6 +57,10 @@ STORED = text("""
     WHERE c.submission_id = :submission
     ORDER BY r.ordinal
 """)
+
+
+GAMMA_BEFORE = 1.0
+"""γ of every conclusion that was stored before lists were refined."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +81,21 @@ class StoredConclusion:
     kind: str
     reviewers_snapshot_id: uuid.UUID
     calibration_snapshot_id: uuid.UUID | None
+    support_snapshot_id: uuid.UUID | None
     purged: bool
     columns: dict[str, Any]
+
+    @cached_property
+    def problem(self) -> Problem | None:
+        """What was refined; None where nothing was."""
+        stored = self.columns["refinement"]
+        return None if stored is None else Problem.from_json(stored["problem"])
+
+    @property
+    def dials(self) -> tuple[Dials, float | None]:
+        """The dials and γ it was concluded with."""
+        stored = self.columns["refinement"]
+        return dials_of({"grade": GAMMA_BEFORE} if stored is None else stored["dials"])
 
 
 def evidence(session: Session, consultation_ids: Sequence[uuid.UUID]) -> list[Evidence]:
@@ -104,6 +126,13 @@ def calibrator(session: Session, consultation_id: uuid.UUID) -> Calibrator | Non
     return None if body is None else Calibrator.from_json(body)
 
 
+def shares(session: Session, snapshot_id: uuid.UUID | None) -> Shares | None:
+    """How often what each model names belongs, as a support snapshot tells; None without one."""
+    if snapshot_id is None:
+        return None
+    return Shares.from_json(session.execute(BODY, {"id": snapshot_id}).scalar_one())
+
+
 def memory_numbered(session: Session, number: int) -> uuid.UUID | None:
     """The snapshot of the reviewers' memory with this number, if there is one."""
     found: uuid.UUID | None = session.execute(MEMORY, {"number": number}).scalar_one_or_none()
@@ -112,7 +141,7 @@ def memory_numbered(session: Session, number: int) -> uuid.UUID | None:
 
 def stored(session: Session, submission_id: uuid.UUID) -> list[StoredConclusion]:
     """A submission's conclusions, in the order of its records."""
-    own = ("id", "line", "kind", "snapshot_id", "calibration_snapshot_id", "purged")
+    own = {"id", "line", "kind", "snapshot_id", "calibration_snapshot_id", "support_snapshot_id", "purged"}
     return [
         StoredConclusion(
             consultation_id=row.id,
@@ -120,6 +149,7 @@ def stored(session: Session, submission_id: uuid.UUID) -> list[StoredConclusion]
             kind=row.kind,
             reviewers_snapshot_id=row.snapshot_id,
             calibration_snapshot_id=row.calibration_snapshot_id,
+            support_snapshot_id=row.support_snapshot_id,
             purged=row.purged,
             columns={name: value for name, value in row._mapping.items() if name not in own},
         )

@@ -16,8 +16,11 @@ from shared.flow import Owed
 LOCK = text("""
     SELECT c.id, c.source_id, c.submission_id, c.n, c.seed, c.priority, c.kind, c.purpose, c.strategy,
            c.allowed, c.state, c.stage, c.record_id, c.document_id, c.reviewers_snapshot_id,
-           c.chemistry_snapshot_id, s.name AS source, s.policy
-    FROM consultations c JOIN sources s ON s.id = c.source_id
+           c.chemistry_snapshot_id, c.support_snapshot_id, s.name AS source, s.policy,
+           b.dials
+    FROM consultations c
+    JOIN sources s ON s.id = c.source_id
+    JOIN submissions b ON b.id = c.submission_id AND b.source_id = c.source_id
     WHERE c.id = :id
     FOR UPDATE OF c
 """)
@@ -141,8 +144,10 @@ class Locked:
     document_id: uuid.UUID
     reviewers_snapshot_id: uuid.UUID
     chemistry_snapshot_id: uuid.UUID | None
+    support_snapshot_id: uuid.UUID | None
     source: str
     policy: dict[str, Any]
+    dials: dict[str, float]
 
 
 def lock(session: Session, consultation_id: uuid.UUID) -> Locked | None:
@@ -173,7 +178,7 @@ def wait(session: Session, consultation_id: uuid.UUID) -> None:
 
 
 def end(session: Session, consultation_id: uuid.UUID, state: str, reason: str | None = None) -> None:
-    """End it, with the event in the same transaction. `state` is completed, needs_review or failed."""
+    """End it as completed, needs_review, failed or cancelled, with the event in the same transaction."""
     session.execute(END, {"id": consultation_id, "state": state, "reason": reason})
     session.execute(EVENT, {"id": consultation_id, "state": state})
 

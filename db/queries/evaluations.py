@@ -22,7 +22,8 @@ BY_ID = text("SELECT * FROM evaluations WHERE id = :id")
 FREEZE = text("""
     UPDATE evaluations
     SET reviewers_snapshot_id = :reviewers_snapshot_id, chemistry_snapshot_id = :chemistry_snapshot_id,
-        calibration_snapshot_id = :calibration_snapshot_id, frozen_at = now()
+        calibration_snapshot_id = :calibration_snapshot_id,
+        support_snapshot_id = :support_snapshot_id, frozen_at = now()
     WHERE id = :id AND frozen_at IS NULL
 """)
 
@@ -119,7 +120,7 @@ def overlap(session: Session, frozen: Frozen, training: Sequence[uuid.UUID], dig
 def numbers(session: Session, frozen: Frozen) -> dict[str, int | None]:
     """The frozen snapshots' numbers by kind; None where there is none."""
     found = {row.kind: row.number for row in session.execute(NUMBERS, {"ids": _ids(frozen)})}
-    return {kind: found.get(kind) for kind in ("reviewers", "chemistry", "calibration")}
+    return {kind: found.get(kind) for kind in ("reviewers", "chemistry", "calibration", "support")}
 
 
 def simulated(session: Session, ids: Sequence[uuid.UUID]) -> bool | None:

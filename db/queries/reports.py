@@ -59,7 +59,7 @@ RESULTS = text("""
     SELECT r.line, r.ordinal, r.state AS record, r.document_id, r.error_code, r.error_path, r.error_reason,
            c.id AS consultation, c.state, c.reason, c.kind, c.accepted_at, c.ended_at,
            k.refined, k.majority, k.highest_graded, k.stops, k.minority, k.grade, k.variance, k.agreement,
-           k.confidence, k.rule, k.form, c.n AS seats,
+           k.confidence, k.rule, k.form, k.method, k.findings, c.n AS seats,
            (SELECT count(*) FROM generations g WHERE g.consultation_id = c.id) AS answered,
            (SELECT count(*) FROM seats s WHERE s.consultation_id = c.id AND s.occupancy > 1) AS substituted,
            (SELECT bool_or(m.simulated) FROM seats s JOIN model_versions m ON m.id = s.model_version_id
@@ -117,7 +117,8 @@ BOARD = text("""
 
 CONSULTATION = text("""
     SELECT c.*, k.form, k.grade, k.variance, k.agreement, k.confidence, k.rule, k.highest_graded, k.majority,
-           k.refined, k.stops, k.minority, k.support, k.detail, n.number AS memory_number
+           k.refined, k.stops, k.minority, k.support, k.method, k.findings, k.trace, k.refinement, k.detail,
+           n.number AS memory_number
     FROM consultations c
     LEFT JOIN consensus k ON k.consultation_id = c.id AND k.source_id = c.source_id
     JOIN snapshots n ON n.id = c.reviewers_snapshot_id

@@ -98,6 +98,7 @@ def in_force(session: Session, scope: str = SITE) -> Frozen:
         reviewers_snapshot_id=found.get("reviewers") or in_force(session).reviewers_snapshot_id,
         chemistry_snapshot_id=found.get("chemistry"),
         calibration_snapshot_id=found.get("calibration"),
+        support_snapshot_id=found.get("support"),
     )
 
 

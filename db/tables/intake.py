@@ -19,6 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.tables.base import Base, Id, Json, Moment, Now, Slug, SourceId, belongs_to, one_of
@@ -54,6 +55,7 @@ class Submission(Base):
     protocol: Mapped[Slug] = mapped_column(server_default="review")
     seed: Mapped[int] = mapped_column(BigInteger)
     budget_usd: Mapped[Decimal | None] = mapped_column(Numeric(14, 8))  # NULL: no cap
+    dials: Mapped[Json] = mapped_column(JSONB, server_default=text("'{}'"))  # shared.refinement.Dials
     reopened: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))  # by requeued dead letters
     records: Mapped[int] = mapped_column(server_default=text("0"))
     set_aside: Mapped[int] = mapped_column(server_default=text("0"))

@@ -96,6 +96,7 @@ class Evaluation(Base):
     reviewers_snapshot_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("snapshots.id"))
     chemistry_snapshot_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("snapshots.id"))
     calibration_snapshot_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("snapshots.id"))
+    support_snapshot_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("snapshots.id"))
     started_at: Mapped[Now]
     frozen_at: Mapped[Moment | None]
     finished_at: Mapped[Moment | None]

@@ -49,6 +49,7 @@ class OutboxEvent(Base):
             "consultation.completed",
             "consultation.needs_review",
             "consultation.failed",
+            "consultation.cancelled",
             "submission.finished",
         ),
         UniqueConstraint(

@@ -5,7 +5,17 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, SmallInteger, String, Text, UniqueConstraint
+from sqlalchemy import (
+    ARRAY,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    SmallInteger,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -95,6 +105,11 @@ class Consensus(Base):
     stops: Mapped[Codes]
     minority: Mapped[Codes]
     support: Mapped[dict[str, float]] = mapped_column(JSONB)  # ingredient → P(belongs) in [0, 1]
+    method: Mapped[str | None] = mapped_column(String(40))  # exact, climbed; NULL: was not refined
+    # what remains with the refined list; edits from the majority to it; problem, dials and utility
+    findings: Mapped[list[Any]] = mapped_column(JSONB, server_default=text("'[]'"))
+    trace: Mapped[list[Any]] = mapped_column(JSONB, server_default=text("'[]'"))
+    refinement: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     detail: Mapped[Json]  # grades per seat, reviewers, as shared.consensus gives them
     was_right: Mapped[bool | None]  # the refined list by the newest outcome; NULL: there is none
     concluded_at: Mapped[Now]
@@ -170,6 +185,6 @@ class Snapshot(Base):
     created_at: Mapped[Now]
 
     __table_args__ = (
-        one_of("kind", "reviewers", "chemistry", "calibration"),
+        one_of("kind", "reviewers", "chemistry", "calibration", "support"),
         UniqueConstraint("kind", "number"),
     )

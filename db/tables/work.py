@@ -88,6 +88,7 @@ class Consultation(Base):
     reviewers_snapshot_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("snapshots.id"))
     chemistry_snapshot_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("snapshots.id"))
     calibration_snapshot_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("snapshots.id"))
+    support_snapshot_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("snapshots.id"))
     stall_s: Mapped[float]  # longest lease of its seats + slack
 
     state: Mapped[Slug] = mapped_column(server_default="open")

@@ -70,6 +70,10 @@ def submit(
     budget: Annotated[
         str | None, typer.Option(help="All that the batch may cost, in USD; see `consilium budget`.")
     ] = None,
+    dial: Annotated[
+        list[str] | None,
+        typer.Option(help="severity=2, same_class=…, treats=…, grade=…: how lists are refined; else as set."),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="One bad record rejects the batch.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until all have ended.")] = False,
     format_: Annotated[Format, typer.Option("--format")] = Format.table,
@@ -100,6 +104,7 @@ def submit(
         idempotency_key=idempotency_key,
         strict=strict,
         budget_usd=None if budget is None else amount(budget, "--budget"),
+        dials=dials(dial or []),
     )
     with ExitStack() as stack:
         inputs = [_open(stack, name) for name in files]
@@ -167,6 +172,21 @@ def _digest(inputs: list[_Input]) -> str:
             digest.update(block)
         each.stream.seek(0)
     return digest.hexdigest()
+
+
+def dials(asked: list[str]) -> dict[str, float]:
+    """NAME=NUMBER each. Raises `SettingsError`."""
+    known = ("severity", "same_class", "treats", "grade")
+    found = {}
+    for each in asked:
+        name, _, number = each.partition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            raise SettingsError(f"--dial {each}: not NAME=NUMBER, such as severity=2") from None
+        if name not in known:
+            raise SettingsError(f"--dial {each}: there is no dial {name}; there are {', '.join(known)}")
+    return found
 
 
 def _records(inputs: list[_Input], names: list[str]) -> Iterator[Read]:

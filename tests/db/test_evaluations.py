@@ -56,7 +56,12 @@ def test_opened_and_frozen_once(stored: Stored) -> None:
         assert row["chemistry_snapshot_id"] == first.chemistry_snapshot_id
         assert row["frozen_at"] is not None
         assert row["finished_at"] is not None
-        assert evaluations.numbers(session, first) == {"reviewers": 0, "chemistry": 1, "calibration": None}
+        assert evaluations.numbers(session, first) == {
+            "reviewers": 0,
+            "chemistry": 1,
+            "calibration": None,
+            "support": None,
+        }
 
 
 def test_an_arm_belongs_to_its_evaluation_once(stored: Stored) -> None:

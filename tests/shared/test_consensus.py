@@ -10,17 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.consensus import (
-    GAMMA,
-    LOG_ODDS,
-    Grade,
-    SeatAnswer,
-    as_detail,
-    conclude_from,
-    history_rows,
-)
+from shared.consensus import Grade, SeatAnswer, as_detail, conclude_from, history_rows
 from shared.memory import Memory, Pool, Reviewer
 from shared.schemas import Gold, GoldItem
+from shared.support import GAMMA, LOG_ODDS
 
 KIND = "medication/general"
 NOTHING = Memory()
