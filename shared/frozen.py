@@ -13,3 +13,4 @@ class Frozen:
     reviewers_snapshot_id: uuid.UUID
     chemistry_snapshot_id: uuid.UUID | None = None
     calibration_snapshot_id: uuid.UUID | None = None
+    support_snapshot_id: uuid.UUID | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -200,4 +201,4 @@ class Run:
 
 
 def _of(row: dict[str, uuid.UUID]) -> Frozen:
-    return Frozen(row["reviewers_snapshot_id"], row["chemistry_snapshot_id"], row["calibration_snapshot_id"])
+    return Frozen(**{each.name: row[each.name] for each in fields(Frozen)})
