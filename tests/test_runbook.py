@@ -29,7 +29,7 @@ from db.engine import engine_for, transaction
 from db.queries import heartbeats, model_states
 from embedded.postgres import binaries
 from embedded.services import Services
-from producers.cli import app
+from producers.cli import application
 from shared.broker import QUEUES
 from shared.errors import SettingsError
 from tests.accepted import ROOT, TRIO, context
@@ -388,7 +388,7 @@ def test_every_command_is_one(page: str) -> None:
     shown += re.findall(r"^(?:    )?\$C (.+)$", page, re.MULTILINE)
     assert shown
     for words in shown:
-        command: Any = get_command(app)
+        command: Any = get_command(application())
         rest = shlex.split(words.partition("  # ")[0])
         while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
             known = command.commands
