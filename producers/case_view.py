@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from producers.case import Answer, Case
+from producers.case_lists import views
 
 
 def case_view(case: Case, *, reveal: bool = True, calls: bool = True) -> Group:
@@ -24,7 +25,7 @@ def _parts(case: Case, reveal: bool, calls: bool) -> Iterator[RenderableType]:
     yield _answers(case)
     yield grades_table(case)
     if row["refined"] is not None:
-        yield _lists(case)
+        yield from views(case)
     if reveal:
         yield whose(case)
     if calls:
@@ -82,20 +83,6 @@ def grades_table(case: Case) -> Table:
 
 def _number(value: float | None) -> str:
     return "·" if value is None else f"{value:.2f}"
-
-
-def _lists(case: Case) -> Table:
-    row = case.row
-    table = Table(box=None, pad_edge=False, show_header=False, title="lists", title_justify="left")
-    support = row["support"] or {}
-    for name in ("highest_graded", "majority", "refined", "minority", "stops"):
-        drugs = ", ".join(f"{d} ({support[d]:.2f})" if d in support else d for d in row[name])
-        table.add_row(name.replace("_", " "), drugs or "–", style="bold" if name == "refined" else "")
-    confidence = "not known (no calibration)" if row["confidence"] is None else f"{row['confidence']:.2f}"
-    table.add_row("confidence", confidence)
-    table.add_row("agreement", _number(row["agreement"]))
-    table.add_row("form", f"{row['form']}, reviewers' memory number {row['memory_number']}")
-    return table
 
 
 def whose(case: Case) -> Table:

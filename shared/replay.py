@@ -54,6 +54,7 @@ class Changes:
     highest_graded: int  # consultations with another highest-graded list, and so on
     majority: int
     refined: int
+    findings: int  # with other findings that remain
     support: int
     rule: int
     confidence: int  # another one, or known before or after alone
@@ -62,7 +63,7 @@ class Changes:
 def changes(rows: Sequence[Compared]) -> Changes:
     """Counted over these conclusions."""
     sure = [(row.before["confidence"], row.after["confidence"]) for row in rows]
-    columns = ("highest_graded", "majority", "refined", "support", "rule", "confidence")
+    columns = ("highest_graded", "majority", "refined", "findings", "support", "rule", "confidence")
     return Changes(
         consultations=len(rows),
         identical=sum(row.identical for row in rows),

@@ -13,17 +13,14 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy.orm import Session
 
-from db.queries import conclusions, reports, snapshots
-from db.queries.conclusions import Evidence, StoredConclusion
+from db.queries import conclusions, reports
+from db.queries.conclusions import StoredConclusion
+from producers.again import Again, Changed
 from producers.cli.common import Format, NotFound, database, out, table
-from shared.calibration import Calibrator
-from shared.consensus import GAMMA, as_columns, conclude_from
+from shared.consensus import as_columns
 from shared.errors import SettingsError
-from shared.memory import Memory
 from shared.replay import Changes, Compared, Moved, changes
 
-CHUNK = 500
-"""Consultations whose answers and grades are held at once."""
 SHOWN = 20
 """Changed consultations that a person is shown; JSON holds all."""
 PURGED = "text purged"
@@ -43,13 +40,35 @@ class Asked:
     """With what is replayed; None: as it was stored."""
 
     form: Form
-    gamma: float
+    gamma: float | None
     memory: int | None  # number of a snapshot of the reviewers' memory
+    severity: float | None  # λ
+    same_class: float | None  # ν
+    treats: float | None  # κ
 
     @property
     def as_stored(self) -> bool:
         """Whether nothing is changed."""
-        return self.form is Form.default and self.gamma == GAMMA and self.memory is None
+        return self.form is Form.default and not any(self.numbers.values())
+
+    @property
+    def numbers(self) -> dict[str, str | None]:
+        """What is asked for beside the form, in words."""
+        named = {"γ": self.gamma, "λ": self.severity, "ν": self.same_class, "κ": self.treats}
+        dials = {name: None if value is None else f"{name} = {value:g}" for name, value in named.items()}
+        return {**dials, "memory": None if self.memory is None else f"memory {self.memory}"}
+
+    def changed(self, memory: uuid.UUID | None) -> Changed:
+        """The same as it is concluded with."""
+        return Changed(
+            form="reference" if self.form is Form.reference else "memory",
+            plain=self.form is Form.mean,
+            reviewers_snapshot_id=memory,
+            gamma=self.gamma,
+            severity=self.severity,
+            same_class=self.same_class,
+            treats=self.treats,
+        )
 
 
 def replay(
@@ -59,8 +78,13 @@ def replay(
         typer.Option(help="default: with the memory; mean: plain means; reference: the published Vancouver."),
     ] = Form.default,
     gamma: Annotated[
-        float, typer.Option(min=0, help="Weight of an answer's grade in the support of its drugs.")
-    ] = GAMMA,
+        float | None, typer.Option(min=0, help="Weight of an answer's grade in the support of its drugs.")
+    ] = None,
+    severity: Annotated[
+        float | None, typer.Option("--lambda", min=0, help="λ: weight of the severity of what interacts.")
+    ] = None,
+    same_class: Annotated[float | None, typer.Option(min=0, help="ν: weight of two of one class.")] = None,
+    treats: Annotated[float | None, typer.Option(min=0, help="κ: weight of a condition treated.")] = None,
     memory: Annotated[
         int | None, typer.Option(min=0, help="Number of the reviewers' snapshot; default: the stored one.")
     ] = None,
@@ -68,13 +92,20 @@ def replay(
 ) -> None:
     """Say what would have changed, on how many consultations, by how much; with nothing asked for, nothing.
 
-    The list-wise refinement and its dial λ come with the medications issue: there is no --lambda yet.
+    Lists are refined again from the findings as they were stored: no text is opened and no rule is applied
+    anew. What was concluded before lists were refined stays the majority's list, whatever the dials.
     """
     if memory is not None and form is not Form.default:
         raise SettingsError("--memory belongs to the default form: leave --form out")
-    if not math.isfinite(gamma):
-        raise SettingsError("--gamma must be finite")
-    asked = Asked(form, gamma, memory)
+    for option, number in {
+        "gamma": gamma,
+        "lambda": severity,
+        "same-class": same_class,
+        "treats": treats,
+    }.items():
+        if number is not None and not math.isfinite(number):
+            raise SettingsError(f"--{option} must be finite")
+    asked = Asked(form, gamma, memory, severity, same_class, treats)
     rows: list[tuple[StoredConclusion, Compared]] = []
     with database() as session:
         for submission in dict.fromkeys(submissions):
@@ -98,56 +129,12 @@ def replay(
 def _replayed(
     session: Session, submission: uuid.UUID, asked: Asked
 ) -> Iterator[tuple[StoredConclusion, Compared]]:
-    """Each stored conclusion beside the one made anew."""
-    bodies = _Bodies(session)
-    other = None if asked.memory is None else _numbered(session, asked.memory)
-    stored = conclusions.stored(session, submission)
-    for at in range(0, len(stored), CHUNK):
-        some = stored[at : at + CHUNK]
-        said = conclusions.evidence(session, [one.consultation_id for one in some])
-        for one, evidence in zip(some, said, strict=True):
-            yield one, Compared(one.columns, _again(one, evidence, asked, bodies, other))
-
-
-def _again(
-    one: StoredConclusion, said: Evidence, asked: Asked, bodies: _Bodies, other: uuid.UUID | None
-) -> dict[str, Any]:
-    """The columns made anew, as JSON would store them."""
-    known = asked.form is Form.default
-    conclusion = conclude_from(
-        said.answers,
-        said.grades,
-        bodies.memory(other or one.reviewers_snapshot_id) if known else Memory(),
-        kind=one.kind,
-        calibrator=bodies.calibrator(one.calibration_snapshot_id),
-        form="reference" if asked.form is Form.reference else "memory",
-        gamma=asked.gamma,
-    )
-    made: dict[str, Any] = json.loads(json.dumps(as_columns(conclusion)))
-    return made
-
-
-class _Bodies:
-    """Snapshots' contents, each read once."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._memories: dict[uuid.UUID, Memory] = {}
-        self._calibrators: dict[uuid.UUID, Calibrator | None] = {}
-
-    def memory(self, id_: uuid.UUID) -> Memory:
-        """The reviewers' memory of a snapshot."""
-        if id_ not in self._memories:
-            self._memories[id_] = Memory.from_json(snapshots.by_id(self._session, id_).body)
-        return self._memories[id_]
-
-    def calibrator(self, id_: uuid.UUID | None) -> Calibrator | None:
-        """The calibrator of a snapshot, if there was one."""
-        if id_ is None:
-            return None
-        if id_ not in self._calibrators:
-            self._calibrators[id_] = Calibrator.from_json(snapshots.by_id(self._session, id_).body)
-        return self._calibrators[id_]
+    """Each stored conclusion beside the one made anew, as JSON would store it."""
+    again = Again(session)
+    changed = asked.changed(None if asked.memory is None else _numbered(session, asked.memory))
+    for one, said in again.evidence(conclusions.stored(session, submission)):
+        made = as_columns(again.conclude(one, said, changed))
+        yield one, Compared(one.columns, json.loads(json.dumps(made)))
 
 
 def _numbered(session: Session, number: int) -> uuid.UUID:
@@ -159,7 +146,7 @@ def _numbered(session: Session, number: int) -> uuid.UUID:
 
 def _row(stored: StoredConclusion, compared: Compared) -> dict[str, Any]:
     """One consultation for programs: what is stored, and what it would be."""
-    columns = ("form", "grade", "variance", "agreement", "confidence", "rule")
+    columns = ("form", "grade", "variance", "agreement", "confidence", "rule", "method")
     return {
         "consultation": stored.consultation_id,
         "line": stored.line,
@@ -175,13 +162,13 @@ def _shown(made: Any, purged: bool, columns: tuple[str, ...]) -> dict[str, Any]:
         "grades": {seat: item["grade"] for seat, item in made["detail"]["answers"].items()},
         "reliabilities": {seat: r["reliability"] for seat, r in made["detail"]["reviewers"].items()},
     }
-    return {**{name: made[name] for name in columns}, **numbers, **lists}
+    refined = {name: PURGED if purged else made[name] for name in ("findings", "trace")}
+    return {**{name: made[name] for name in columns}, **numbers, **lists, **refined}
 
 
 def _print(asked: Asked, found: Changes, rows: list[tuple[StoredConclusion, Compared]], purged: int) -> None:
-    how = "as stored" if asked.as_stored else f"form {asked.form}, γ = {asked.gamma:g}"
-    if asked.memory is not None:
-        how += f", memory {asked.memory}"
+    numbers = [words for words in asked.numbers.values() if words]
+    how = "as stored" if asked.as_stored else ", ".join([f"form {asked.form}", *numbers])
     lines = [f"{how}: identical: {found.identical} of {found.consultations}"]
     if purged:
         lines.append(f"{PURGED} of {purged}: their numbers are compared, their lists are not shown")
@@ -191,7 +178,8 @@ def _print(asked: Asked, found: Changes, rows: list[tuple[StoredConclusion, Comp
             _moved("reliabilities of reviewers", found.reliabilities),
             _moved("confidences", found.confidences),
             f"another highest-graded list: {found.highest_graded}, majority: {found.majority}, "
-            f"refined list: {found.refined}, support: {found.support}, rule: {found.rule}, "
+            f"refined list: {found.refined}, findings: {found.findings}, support: {found.support}, "
+            f"rule: {found.rule}, "
             f"confidence: {found.confidence} of {found.consultations} consultations",
         ]
         if asked.as_stored:
@@ -219,7 +207,7 @@ def _line(stored: StoredConclusion, compared: Compared) -> dict[str, Any]:
     row: dict[str, Any] = {"line": stored.line}
     for name in ("grade", "confidence"):
         row[name] = _arrow(*(None if one[name] is None else f"{one[name]:.3f}" for one in (before, after)))
-    for name in ("highest_graded", "majority"):
+    for name in ("highest_graded", "majority", "refined"):
         lists = (", ".join(one[name]) or "no medication" for one in (before, after))
         row[name] = PURGED if stored.purged else _arrow(*lists)
     row["rule"] = _arrow(before["rule"], after["rule"])

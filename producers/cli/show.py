@@ -9,8 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from producers.case import Case, load_case
+from producers.case_lists import drugs_of
 from producers.case_view import case_view
 from producers.cli.common import Format, NotFound, database, out, vault
+from shared.refinement import Edit, in_words
 
 WIDTH = 120
 """Most columns of what is prose."""
@@ -46,5 +48,7 @@ def _as_json(case: Case) -> dict[str, Any]:
             {"reviewer": u, "author": i, "grade": grade, "critique": case.critiques[u, i]}
             for (u, i), grade in sorted(case.grades.items())
         ],
+        "drugs": drugs_of(case) if case.row["refined"] is not None else None,
+        "steps": [{**step, "in_words": in_words(Edit.from_json(step))} for step in case.row["trace"] or ()],
         "calls": list(case.calls),
     }

@@ -10,19 +10,26 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from db.queries import evaluation_rows, evaluations
+from db.queries import conclusions, evaluation_rows, evaluations
+from db.queries.conclusions import Evidence, StoredConclusion
 from db.queries.documents import Vault
+from producers.again import Again, Changed
+from producers.evaluation.listed import Listed, listed
 from producers.evaluation.measured import Measured
 from producers.evaluation.spec import TRAINING
 from shared.measures import f1, jaccard, precision_recall, right
 from shared.schemas import Gold
 
 LISTS = ("highest_graded", "majority", "refined")
+DIALS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""λ of the safety–accuracy curve."""
+Lists = tuple[dict[str, Listed], dict[float, Listed]]
+"""Of one consultation: by name, and as refined by λ."""
 _NO_CALLS = {"retries": 0, "model_s": 0.0, "cost_usd": 0.0}
 
 
 def measured(session: Session, evaluation_id: uuid.UUID, vault: Vault) -> list[Measured]:
-    """Every consultation of an evaluation that has gold, by arm, repeat and case; five statements in all."""
+    """Every consultation of an evaluation that has gold, by arm, repeat and case."""
     rows = evaluation_rows.consultations(session, evaluation_id, TRAINING)
     answers: dict[uuid.UUID, list[dict[str, Any]]] = {}
     for row in evaluation_rows.generations(session, evaluation_id, TRAINING):
@@ -31,6 +38,8 @@ def measured(session: Session, evaluation_id: uuid.UUID, vault: Vault) -> list[M
     calls = evaluation_rows.calls(session, evaluation_id, TRAINING)
     families = {arm[0]: arm[3] for arm in evaluations.by_id(session, evaluation_id)["spec"]["arms"]}
     people = _people(session, vault, rows)
+    golds = {row["id"]: Gold.model_validate(row["gold"]) for row in rows if row["gold"] is not None}
+    lists = _lists(session, evaluation_id, golds)
     return [
         _measured(
             row,
@@ -39,9 +48,11 @@ def measured(session: Session, evaluation_id: uuid.UUID, vault: Vault) -> list[M
             replaced.get(row["id"], 0),
             families[row["arm"]],
             people.get(row["vignette_digest"], (None, None)),
+            golds[row["id"]],
+            lists.get(row["id"], ({}, {})),
         )
         for row in rows
-        if row["gold"] is not None
+        if row["id"] in golds
     ]
 
 
@@ -76,8 +87,9 @@ def _measured(
     substitutions: int,
     families: str,
     person: tuple[float | None, str | None],
+    gold: Gold,
+    lists: Lists,
 ) -> Measured:
-    gold = Gold.model_validate(row["gold"])
     given: list[str] | None = row["refined"] if row["concluded"] else None
     precision, recall = (None, None) if given is None else precision_recall(given, gold)
     wall_s: float | None = row["wall_s"]
@@ -103,7 +115,8 @@ def _measured(
         f1=None if given is None else f1(given, gold),
         top_hit=None if given is None else top_hit(given, row["support"] or {}, gold),
         list_size=None if given is None else len(given),
-        lists_right={} if given is None else {name: right(row[name], gold) for name in LISTS},
+        lists=lists[0],
+        curve=lists[1],
         grade=row["grade"],
         variance=row["variance"],
         agreement=row["agreement"],
@@ -121,6 +134,36 @@ def _measured(
         probability=row["draw_probability"],
         explored=row["explored"],
     )
+
+
+def _lists(
+    session: Session, evaluation_id: uuid.UUID, golds: Mapping[uuid.UUID, Gold]
+) -> dict[uuid.UUID, Lists]:
+    """Every list of each conclusion: as stored, refined without the grades' say, and refined by each λ."""
+    again = Again(session)
+    found = {}
+    for (arm, _), submission in evaluations.submissions(session, evaluation_id).items():
+        if arm == TRAINING:
+            continue
+        for one, said in again.evidence(conclusions.stored(session, submission)):
+            if one.consultation_id in golds:
+                found[one.consultation_id] = _lists_of(one, said, golds[one.consultation_id], again)
+    return found
+
+
+def _lists_of(one: StoredConclusion, said: Evidence, gold: Gold, again: Again) -> Lists:
+    problem = one.problem
+    stored = {name: listed(one.columns[name], gold, problem) for name in LISTS}
+    if problem is None:
+        return stored, {}
+
+    def refined(changed: Changed) -> Listed:
+        return listed(again.conclude(one, said, changed).refined, gold, problem)
+
+    screened = listed(one.columns["refinement"]["screened"], gold, problem)
+    ungraded = refined(Changed(gamma=0.0))
+    curve = {dial: refined(Changed(severity=dial)) for dial in DIALS}
+    return {**stored, "screened": screened, "ungraded": ungraded}, curve
 
 
 def _people(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from producers.evaluation.listed import Listed
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -30,7 +32,8 @@ class Measured:
     f1: float | None
     top_hit: bool | None  # the drug with the highest support is a right one
     list_size: int | None
-    lists_right: Mapping[str, bool]  # highest_graded, majority, refined
+    lists: Mapping[str, Listed]  # highest_graded, majority, screened, refined, ungraded (refined at γ = 0)
+    curve: Mapping[float, Listed]  # λ → the list as refined with it; none where no problem was stored
     grade: float | None  # consensus grade of the highest-graded answer, [0, 1]
     variance: float | None  # consensus variance on [0, 1]; times 100 on 0…10
     agreement: float | None  # mean pairwise Jaccard of the seats' lists, [0, 1]; None for one seat

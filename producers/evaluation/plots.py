@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from producers.evaluation.reports.model import Bars, Intervals, Lines, Plot, Point, Reliability
+from producers.evaluation.reports.model import Bars, Curve, Intervals, Lines, Plot, Point, Reliability
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")
 WIDTH = 760
@@ -27,6 +27,8 @@ def svg(plot: Plot) -> str:
         return _lines(plot)
     if isinstance(plot, Reliability):
         return _reliability(plot)
+    if isinstance(plot, Curve):
+        return _curve(plot)
     return _bars(plot)
 
 
@@ -215,6 +217,32 @@ def _reliability(plot: Reliability) -> str:
         parts.append(f'<polyline points="{path}" fill="none" stroke="{COLOURS[k]}" stroke-width="1.5"/>')
         parts += [_mark(k, x(b.stated), y(b.right)) for b in line]
     return _figure(plot.title, left + SQUARE + RIGHT, top + SQUARE + BOTTOM, parts)
+
+
+def _curve(plot: Curve) -> str:
+    names = [name for name, _ in plot.series]
+    left, top = 64.0, TOP + _legend_height(names, 64)
+    right, bottom = WIDTH - RIGHT, top + 300
+    x = _Scale([at for _, line in plot.series for at, _ in line], left, right)
+    y = _Scale(_ends(p for _, line in plot.series for _, p in line), bottom, top)
+    parts = [
+        *_legend(names, left, TOP + 6),
+        *_across(x, top, bottom, plot.across),
+        *_upward(y, left, right, plot.axis),
+    ]
+    for k, (_, line) in enumerate(plot.series):
+        colour = COLOURS[k % len(COLOURS)]
+        path = " ".join(f"{x(at):.1f},{y(p.value):.1f}" for at, p in line)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+        for at, point in line:
+            if point.low is not None and point.high is not None:
+                style = f'stroke="{colour}" opacity=".5"'
+                parts.append(_line(x(at), y(point.low), x(at), y(point.high), style))
+            parts.append(_mark(k, x(at), y(point.value)))
+            if len(line) > 1:  # to the left at the right end: labels stay on the sheet
+                beside, anchor = (-8, "end") if x(at) > (left + right) / 2 else (8, "start")
+                parts.append(_text(x(at) + beside, y(point.value) - 8, point.label, anchor))
+    return _figure(plot.title, WIDTH, bottom + BOTTOM, parts)
 
 
 def _bars(plot: Bars) -> str:

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from producers.evaluation.reports.model import Report, Table, shown
+from producers.evaluation.chart import chart
+from producers.evaluation.reports.model import Curve, Report, Table, shown
 
 WIDTH = 100
 GAP = 2
@@ -17,7 +18,7 @@ WIDEST = 44  # of one column; longer cells are folded
 
 
 def print_reports(reports: Sequence[Report], console: Console | None = None) -> None:
-    """Report by report: findings, tables. Without a console: to standard output."""
+    """Report by report: findings, tables, curves. Without a console: to standard output."""
     console = console or Console(width=None if sys.stdout.isatty() else WIDTH)
     width = min(WIDTH, console.width)
     for report in reports:
@@ -30,6 +31,9 @@ def print_reports(reports: Sequence[Report], console: Console | None = None) -> 
                 console.print(*([""] if place else []), part, width=width)
             if table.note:
                 console.print(Text(table.note, "dim"), width=width)
+        for plot in report.plots:
+            if isinstance(plot, Curve):
+                console.print(Text("\n" + "\n".join(chart(plot))), width=width)
 
 
 def parts(table: Table, width: int = WIDTH) -> list[RichTable]:

@@ -18,9 +18,9 @@ from producers.cli.replay import replay
 from shared.memory import RawReview, estimate
 from shared.settings import get_settings
 from tests import accepted
-from tests.accepted import ask, consultations_of, owed_by, recommendation, submit
-from tests.workers.chat_server import Server, chat_servers, completion
-from workers import answering, concluding, flow
+from tests.accepted import ask, submit
+from tests.producers.concluded import conclude, graded
+from tests.workers.chat_server import Server, chat_servers
 from workers.context import Context
 
 LISTS = (
@@ -71,18 +71,9 @@ def run(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def submission(ctx: Context, app: Celery, server: Server) -> uuid.UUID:
     """Three concluded consultations whose memory knew the second model to be harsh."""
     learned = submit(ctx, 3)
-    for consultation, lists in zip(consultations_of(ctx, learned), LISTS, strict=True):
-        for owed_id, drugs in zip(owed_by(ctx, consultation), lists, strict=True):
-            decision = "recommend" if drugs else "no_medication"
-            server.body = completion(recommendation(*drugs, decision=decision))
-            assert answering.answer(ctx, owed_id) is None
-        flow.go_on(ctx, app, consultation)
-        for number, owed_id in enumerate(owed_by(ctx, consultation, "review")):
-            server.body = completion(json.dumps({"grade": round(0.93 - 0.117 * number, 3), "critique": ""}))
-            assert answering.answer(ctx, owed_id) is None
+    graded(ctx, app, server, learned, LISTS)
     _remember(ctx, learned)
-    for consultation in consultations_of(ctx, learned):
-        concluding.conclude(ctx, consultation)
+    conclude(ctx, learned)
     return learned
 
 

@@ -15,6 +15,7 @@ from producers.evaluation.reports import (
     disagreement,
     homogeneous,
     paper,
+    safety,
     size,
     stability,
     subgroups,
@@ -26,6 +27,7 @@ from shared.errors import SettingsError
 
 REPORTS: Mapping[str, Callable[[Study], Report]] = {
     "paper": paper.report,
+    "safety": safety.report,
     "size": size.report,
     "homogeneous": homogeneous.report,
     "disagreement": disagreement.report,

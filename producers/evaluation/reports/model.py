@@ -99,7 +99,21 @@ class Bars:
     kind: str = "bars"
 
 
-Plot = Intervals | Lines | Reliability | Bars
+@dataclass(frozen=True)
+class Curve:
+    """Two figures against each other: name → (x, point) in the order in which a line joins them.
+
+    Each point bears its label (the dial that made it); a series of one is a mark to compare with.
+    """
+
+    title: str
+    axis: str
+    across: str
+    series: tuple[tuple[str, tuple[tuple[float, Point], ...]], ...]
+    kind: str = "curve"
+
+
+Plot = Intervals | Lines | Reliability | Bars | Curve
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from producers.evaluation.reports import expense, published, quality, ratios, sensitivity
+from producers.evaluation.reports import expense, lists, published, quality, ratios, sensitivity
 from producers.evaluation.reports.comparisons import Compared, arms_compared, forest, table_of
 from producers.evaluation.reports.model import Intervals, Report, points
 from producers.evaluation.reports.study import Study, accuracy, estimate
@@ -13,24 +13,24 @@ from producers.evaluation.reports.study import Study, accuracy, estimate
 def report(study: Study) -> Report:
     """Accuracy, variance, failures, time and cost by arm; the primary comparison first."""
     compared = arms_compared(study)
-    lists = sensitivity.lists_compared(study)
+    compared_lists = lists.compared(lists.pooled(study), lists.is_right)
     return Report(
         "paper",
         "Strategies compared",
         (
             *findings(compared),
             *study.drawn_as_random(),
-            f"Interactions between the drugs of a list: {quality.NO_INTERACTIONS}.",
         ),
         (
             quality.by_arm(study),
             table_of("Differences in accuracy", compared, "accuracy"),
             quality.council(study),
             quality.final_lists(study),
+            quality.interactions(study),
             *expense.tables(study),
             ratios.table(study),
-            sensitivity.lists_table(study),
-            table_of("Lists against each other, over all ensembles", lists, "accuracy"),
+            lists.by_arm(study),
+            table_of("Lists against each other, over all ensembles", compared_lists, "accuracy"),
             sensitivity.undisturbed_table(study),
             sensitivity.weighted_table(study),
             published.table(study),

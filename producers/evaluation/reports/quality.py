@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from producers.evaluation.reports.model import Column, Table
+from producers.evaluation.reports import lists
+from producers.evaluation.reports.model import Cell, Column, Table
 from producers.evaluation.reports.study import (
     Arm,
     Study,
@@ -18,9 +19,6 @@ from producers.evaluation.reports.study import (
     variance_10,
 )
 from shared.statistics import Estimate, spread
-
-NO_INTERACTIONS = "not measured yet: interactions need the safety tables"
-NOT_YET = "not measured yet"
 
 
 def deviation(arm: Arm) -> Estimate:
@@ -80,7 +78,7 @@ def council(study: Study) -> Table:
 
 
 def final_lists(study: Study) -> Table:
-    """The final list by other measures, with its size; interactions are not measured yet."""
+    """The final list by other measures, with its size."""
     return Table(
         "Final lists",
         (
@@ -90,7 +88,6 @@ def final_lists(study: Study) -> Table:
             Column("Jaccard"),
             Column("precision"),
             Column("recall"),
-            Column("DDI rate"),
         ),
         tuple(
             (
@@ -100,9 +97,44 @@ def final_lists(study: Study) -> Table:
                 estimate(arm.rows, lambda row: row.jaccard or 0.0),
                 estimate(arm.rows, lambda row: row.precision or 0.0),
                 estimate(arm.rows, lambda row: row.recall or 0.0),
-                NOT_YET,
             )
             for arm in study.arms
         ),
-        f"DDI rate (share of interacting pairs): {NO_INTERACTIONS}. Size: lists that there are.",
+        "Size: lists that there are.",
+    )
+
+
+def interactions(study: Study) -> Table:
+    """What interacts on the final lists and with what is taken, beside their size."""
+    final = lists.named("refined")
+    rows: list[tuple[Cell, ...]] = []
+    for arm in study.arms:
+        rates = estimate(arm.rows, lambda row: None if (one := final(row)) is None else one.rate)
+        rows.append(
+            (
+                arm.name,
+                estimate(arm.rows, lambda row: row.list_size),
+                sum(one is not None and one.rate is not None for one in map(final, arm.rows)),
+                rates,
+                lists.pooled_rate(arm.rows, final),
+                lists.per_drug(arm.rows, final, lambda one: one.within),
+                lists.per_drug(arm.rows, final),
+            )
+        )
+    return Table(
+        "Interactions of the final lists",
+        (
+            Column("arm"),
+            Column("drugs on the list"),
+            Column("lists of two or more"),
+            Column("DDI rate, mean", digits=3),
+            Column("DDI rate, pooled", digits=3),
+            Column("pairs per drug, within", digits=3),
+            Column("with what is taken, too", digits=3),
+        ),
+        tuple(rows),
+        "DDI rate: interacting pairs of a list over all its pairs; not known below two drugs. Pooled: over "
+        "all pairs of all lists. Pairs per drug: interacting pairs over recommended drugs, first those "
+        "within the list, then also those with a drug that is taken already. A smaller list interacts "
+        "less: read it beside the size.",
     )

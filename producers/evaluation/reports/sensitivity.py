@@ -1,25 +1,21 @@
-"""Does a finding hang on how it was counted? Draws reweighted, undisturbed ones alone, other lists."""
+"""Does a finding hang on how it was counted? Draws reweighted, undisturbed ones alone."""
 
 from __future__ import annotations
 
 from statistics import median
 
 from producers.evaluation.measured import Measured
-from producers.evaluation.reports.comparisons import Compared, Pair, compare
 from producers.evaluation.reports.model import Cell, Column, Table
 from producers.evaluation.reports.study import (
     LEARNED,
     Arm,
     Study,
-    Value,
     accuracy,
-    by_vignette,
     disturbed,
     estimate,
 )
 from shared.statistics import Estimate, ratio
 
-LISTS = ("highest_graded", "majority", "refined")
 CAP = 20.0
 
 
@@ -105,38 +101,4 @@ def undisturbed_table(study: Study) -> Table:
         ),
         "Undisturbed consultations needed neither a retry nor a substitute. They are no random sample: "
         "hard or unlucky ones are left out.",
-    )
-
-
-def list_right(name: str) -> Value:
-    """1 where the list of this name is right."""
-    return lambda row: float(row.lists_right.get(name, False))
-
-
-def lists_table(study: Study) -> Table:
-    """Accuracy of the three lists of each ensemble."""
-    return Table(
-        "The three lists",
-        (Column("arm"), *(Column(name.replace("_", " ")) for name in LISTS)),
-        tuple(
-            (arm.name, *(estimate(arm.rows, list_right(name)) for name in LISTS)) for arm in study.ensembles
-        ),
-        "Accuracy (list-1) of each. Refined is what stands as the conclusion.",
-    )
-
-
-def lists_compared(study: Study) -> list[Compared]:
-    """The refined list against the other two, and these, over all ensembles; paired by vignette."""
-    rows = [row for arm in study.ensembles for row in arm.rows]
-    pairs = [("refined", "highest_graded"), ("refined", "majority"), ("majority", "highest_graded")]
-    return compare(
-        [
-            Pair(
-                a.replace("_", " "),
-                b.replace("_", " "),
-                by_vignette(rows, list_right(a)),
-                by_vignette(rows, list_right(b)),
-            )
-            for a, b in pairs
-        ]
     )

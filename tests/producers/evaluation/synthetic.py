@@ -6,11 +6,24 @@ import random
 from dataclasses import replace
 from typing import Any
 
+from producers.evaluation.listed import Interacting, Listed
 from producers.evaluation.measured import Measured
 from producers.evaluation.spec import Meta
 
 WORDS = {"any": "", "same": " same family", "mixed": " mixed families"}
 PLANTED = {"LOCAL": 0.45, "REMOTE": 0.65, "RANDOM": 0.55, "PERFORMANCE": 0.6, "CHEMISTRY": 0.62, "FIXED": 0.5}
+
+
+def a_list(right: bool = True, size: int = 2, within: int = 0, taken: int = 0) -> Listed:
+    """A list whose interactions are major ones."""
+    found = Interacting(within, taken, 0.6 * (within + taken))
+    return Listed(right, float(right), size, found)
+
+
+def lists(**changed: Listed) -> dict[str, Listed]:
+    """Every list right and without an interaction, with what the caller changes."""
+    names = ("highest_graded", "majority", "screened", "refined", "ungraded")
+    return {name: changed.get(name, a_list()) for name in names}
 
 
 def row(**changed: Any) -> Measured:
@@ -36,7 +49,8 @@ def row(**changed: Any) -> Measured:
         f1=1.0,
         top_hit=True,
         list_size=1,
-        lists_right={"highest_graded": True, "majority": True, "refined": True},
+        lists=lists(),
+        curve={},
         grade=0.8,
         variance=0.01,
         agreement=0.5,
@@ -100,7 +114,7 @@ def one(chance: random.Random, fields: dict[str, Any], case: int, repeat: int, h
         lost = dict.fromkeys(
             ("right", "jaccard", "precision", "recall", "f1", "top_hit", "list_size", "grade", "variance")
         )
-        return row(**fields, **{**common, **lost}, lists_right={}, state="failed", reason="no_answers")
+        return row(**fields, **{**common, **lost}, lists={}, curve={}, state="failed", reason="no_answers")
     overlap = 1.0 if right else chance.random() * 0.6
     return row(
         **fields,
@@ -114,7 +128,14 @@ def one(chance: random.Random, fields: dict[str, Any], case: int, repeat: int, h
         f1=overlap,
         top_hit=right,
         list_size=chance.randint(1, 4),
-        lists_right={"highest_graded": chance.random() < p, "majority": right, "refined": right},
+        lists=lists(
+            highest_graded=a_list(right=chance.random() < p, size=3, within=chance.randint(0, 1)),
+            majority=a_list(right=right, within=chance.randint(0, 1)),
+            refined=a_list(right=right),
+            screened=a_list(right=right, within=chance.randint(0, 1)),
+            ungraded=a_list(right=right),
+        ),
+        curve={dial: a_list(right=right, within=int(dial < 0.5)) for dial in (0.0, 0.2, 1.0)},
         grade=min(1.0, max(0.0, p + chance.gauss(0, 0.15))),
         variance=None if fields["n"] == 1 else chance.random() * 0.05,
         agreement=None if fields["n"] == 1 else chance.random(),

@@ -14,7 +14,7 @@ from rich.console import Console
 from producers.evaluation.page import page, write
 from producers.evaluation.plots import COLOURS, svg, ticks
 from producers.evaluation.reports import build, names
-from producers.evaluation.reports.model import Bars, Intervals, Lines, Point, Reliability
+from producers.evaluation.reports.model import Bars, Curve, Intervals, Lines, Point, Reliability
 from producers.evaluation.terminal import WIDTH, print_reports
 from tests.producers.evaluation.synthetic import arm, meta, study, usual_arms
 
@@ -33,7 +33,7 @@ def test_the_page_asks_nothing_of_anybody_and_runs_no_script(tmp_path: Path) -> 
     assert f"accepted {len(ROWS):,}; ended {len(ROWS):,}; lost 0" in text
     assert "not distinguishable" in text
     assert "consilium evaluate --seed 1" in text
-    assert "not measured yet: interactions need the safety tables" in text
+    assert "F1 against severity over λ" in text
     assert "$" not in text
 
 
@@ -56,7 +56,7 @@ def test_text_on_the_page_is_escaped() -> None:
 
 
 def test_every_drawing_is_well_formed_and_stays_on_its_sheet() -> None:
-    """Each of the four kinds, also without a point: valid XML, nothing drawn outside the view."""
+    """Each of the five kinds, also without a point: valid XML, nothing drawn outside the view."""
     point = Point("a & b", 0.2, -0.4, 0.9)
     plots = [
         *(plot for report in REPORTS for plot in report.plots),
@@ -65,6 +65,8 @@ def test_every_drawing_is_well_formed_and_stays_on_its_sheet() -> None:
         Lines("t", "axis", "N", ()),
         Reliability("t", "stated", ()),
         Bars("t", "s", ("x",), ()),
+        Curve("t", "a", "x", ()),
+        Curve("t", "a", "x", (("s", ((0.3, point),)),)),
     ]
     for plot in plots:
         figure = ET.fromstring(svg(plot))

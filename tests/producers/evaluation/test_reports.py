@@ -51,7 +51,7 @@ def tiny() -> list[Any]:
         f1=None,
         list_size=None,
         variance=None,
-        lists_right={},
+        lists={},
         retries=2,
         substitutions=1,
         cost_usd=None,
@@ -80,7 +80,7 @@ def test_every_figure_of_a_tiny_case_is_what_one_computes_by_hand() -> None:
     assert council["RANDOM n=3"]["rescued"] == 0.0
     assert council["CHEMISTRY n=3"]["accuracy of its seats"] == pytest.approx((2 + 2 + 2 + 1) / 12)
     assert figures(report, "Final lists")["CHEMISTRY n=3"]["drugs on the list"] == 1.0
-    lists = figures(report, "The three lists")["CHEMISTRY n=3"]
+    lists = figures(report, "The lists of each arm")["CHEMISTRY n=3"]
     assert lists["refined"] == 0.75
 
 
