@@ -4,6 +4,7 @@
     ├── SettingsError            a setting or configuration file is wrong (names the variable, line, key)
     ├── RecordError              one record of a batch cannot be accepted (line, field, reason)
     ├── PolicyError              a source's policy forbids the model
+    ├── KnowledgeError           safety rules cannot be read (every bad line: file, line, field, reason)
     ├── NotEnoughModels          fewer usable and allowed models than the ensemble needs
     ├── UnreadableAnswer         a model's answer does not fit its schema (malformed)
     ├── ErasedError              the data key of a sealed document is gone: the text was erased
@@ -20,6 +21,7 @@ Messages carry codes, names of fields and numbers, never content: they reach log
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -56,6 +58,16 @@ class RecordError(ConsiliumError):
 
 class PolicyError(ConsiliumError):
     """A source's policy forbids that this model reads its patients."""
+
+
+class KnowledgeError(ConsiliumError):
+    """Safety rules cannot be read; the message lists every bad line with file, line, field and remedy."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
 
 
 class NotEnoughModels(ConsiliumError):

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-Kind = Literal["interaction", "allergy", "duplicate", "pregnancy", "renal", "age", "condition"]
+Kind = Literal[
+    "interaction", "allergy", "cross_allergy", "duplicate", "pregnancy", "renal", "age", "condition"
+]
+"""`allergy` bars whatever its severity; `cross_allergy` (a related drug) only where it is contraindicated."""
 
 
 class Severity(StrEnum):

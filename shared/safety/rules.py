@@ -1,141 +1,29 @@
-"""Safety rules: one schema for all kinds, for the built-in tables and for a site's own file.
+"""All safety rules in force: the built-in tables and a site's file, indexed by ingredient.
 
-A table is CSV (UTF-8, lines that start with `#` are comments) with the columns
-
-    id,kind,drug,with,when,severity,effect,mechanism,advice,source
-
-`kind`      interaction | allergy | condition | pregnancy | renal | age | modifier
-`drug`      an ingredient code ("warfarin") or a class ("@nsaid")
-`with`      interaction, modifier: the other drug or class; allergy: the allergen, a drug or class, to which
-            the patient is allergic; condition: a condition code; else empty
-`when`      terms joined by "&", all of which must hold; without one the rule always applies:
-            age, egfr, strength_mg compared by < <= > >= with a number (years; mL/min/1.73 m²; mg of one dose
-            of `drug`), pregnant, sex=female, route=topical (of `drug`), condition=peptic_ulcer,
-            taking=@corticosteroid (a further drug, in the list or taken already)
-`severity`  contraindicated | major | moderate | minor; empty for a modifier. In a site's file also `off`:
-            the built-in rule with this id is switched off, and no other field is needed
-`effect`    what may happen, in a few words ("major bleeding"). A modifier does not change a severity: its
-            effect names the fact that raises or lowers it ("age 65 or over raises it")
-
-A fact that is not known (None) satisfies no term.
+The schema of a rule is described in `shared.safety.rule`.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
-import operator
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Literal, Protocol, get_args
 
 from shared.errors import KnowledgeError
-from shared.medications import ingredients
-from shared.medications.classes import classes_of, members
-from shared.safety.finding import Severity
+from shared.medications.classes import classes, classes_of
+from shared.safety.rule import KINDS, Rule, RuleKind, Term, covered
+from shared.safety.rule_table import read_file, read_table
+
+__all__ = ["BUILTIN", "KINDS", "VERSION", "Knowledge", "Match", "Rule", "RuleKind", "Term", "builtin", "load"]
 
 VERSION = "1.0"
 """Version of the built-in tables; a changed table is a new version."""
 
 BUILTIN = ("interactions.csv", "allergies.csv", "pregnancy.csv", "renal.csv", "conditions.csv", "ages.csv")
-
-RuleKind = Literal["interaction", "allergy", "condition", "pregnancy", "renal", "age", "modifier"]
-KINDS: tuple[RuleKind, ...] = get_args(RuleKind)
-COLUMNS = ("id", "kind", "drug", "with", "when", "severity", "effect", "mechanism", "advice", "source")
-
-_NEEDS_OTHER = {"interaction", "allergy", "condition", "modifier"}
-_NEEDS_TERM = {"renal": "egfr", "age": "age", "pregnancy": "pregnant"}
-_COMPARED = re.compile(r"(age|egfr|strength_mg)(<=|>=|<|>)(\d+(?:\.\d+)?)")
-_NAMED = re.compile(r"(route|sex|condition|taking)=(@?[\w +.-]+)")
-_CODE = re.compile(r"[a-z0-9][a-z0-9_.-]*")
-_COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
-_MILLIGRAMS = re.compile(r"(\d+(?:\.\d+)?) ?(mcg|mg|g)")
-_IN_MG = {"mcg": 1e-3, "mg": 1.0, "g": 1e3}
-
-
-class PatientFacts(Protocol):
-    """What a rule may ask of a patient; None is not known."""
-
-    @property
-    def age(self) -> float | None: ...  # years
-    @property
-    def sex(self) -> str | None: ...
-    @property
-    def pregnant(self) -> bool | None: ...
-    @property
-    def egfr(self) -> float | None: ...  # mL/min/1.73 m²
-    @property
-    def conditions(self) -> frozenset[str]: ...
-
-
-class OrderFacts(Protocol):
-    """What a rule may ask of an order: its route and the strength of one dose, as the normaliser reads them."""
-
-    @property
-    def route(self) -> str | None: ...
-    @property
-    def strength(self) -> str | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One condition of a rule: `fact` compared with `value` (a number, or a word; `taking`: drug or class)."""
-
-    fact: str
-    op: str = ""
-    value: float | str = ""
-
-    def holds(self, patient: PatientFacts, order: OrderFacts | None, taking: Collection[str]) -> bool:
-        """Whether it holds; what is not known (None) satisfies nothing."""
-        match self.fact:
-            case "pregnant":
-                return patient.pregnant is True
-            case "sex":
-                return patient.sex == self.value
-            case "condition":
-                return self.value in patient.conditions
-            case "taking":
-                return not covered(str(self.value)).isdisjoint(taking)
-            case "route":
-                return order is not None and order.route == self.value
-            case "strength_mg":
-                known = _milligrams(order)
-            case fact:
-                known = patient.age if fact == "age" else patient.egfr
-        return known is not None and bool(_COMPARE[self.op](known, self.value))
-
-    def __str__(self) -> str:
-        return f"{self.fact}{self.op}{self.value:g}" if isinstance(self.value, float) else (
-            f"{self.fact}{self.op}{self.value}")
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One line of a table. `other` is its column `with`; `severity` is None for a modifier."""
-
-    id: str
-    kind: RuleKind
-    drug: str
-    other: str
-    when: tuple[Term, ...]
-    severity: Severity | None
-    effect: str
-    mechanism: str
-    advice: str
-    source: str
-
-    def holds(self, patient: PatientFacts, order: OrderFacts | None, taking: Collection[str]) -> bool:
-        """Whether every term of `when` holds; `order` is that of `drug`, `taking` all other drugs."""
-        return all(term.holds(patient, order, taking) for term in self.when)
-
-    def asks(self, fact: str) -> bool:
-        """Whether `when` has a term about this fact."""
-        return any(term.fact == fact for term in self.when)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,18 +78,8 @@ class Knowledge:
         return {other: tuple(matches) for other, matches in paired.items()}
 
 
-def covered(name: str) -> frozenset[str]:
-    """The ingredients that a field of a rule stands for: the members of a class, or the drug itself."""
-    return members(name[1:]) if name.startswith("@") else frozenset((name,))
-
-
 def _names(ingredient: str) -> tuple[str, ...]:
     return (ingredient, *(f"@{name}" for name in sorted(classes_of(ingredient))))
-
-
-def _milligrams(order: OrderFacts | None) -> float | None:
-    found = _MILLIGRAMS.fullmatch(order.strength) if order is not None and order.strength else None
-    return float(found[1]) * _IN_MG[found[2]] if found else None
 
 
 @cache
@@ -219,12 +97,20 @@ def load(path: Path | None) -> Knowledge:
     rules: dict[str, Rule] = {}
     for name in BUILTIN:
         table = resources.files(__package__).joinpath(name)
-        if table.is_file():
-            _read(name, table.read_text(encoding="utf-8"), rules, problems)
-    version = VERSION
+        read_table(name, table.read_text(encoding="utf-8"), rules, problems)
     if path is not None:
-        _read(str(path), _text(path), rules, problems, site=True)
-        version += "+site"
+        read_file(path, rules, problems)
     if problems:
         raise KnowledgeError(problems)
+    version = VERSION if path is None else f"{VERSION}+site"
     return Knowledge(tuple(rules.values()), version, _digest(rules.values()))
+
+
+def _digest(rules: Iterable[Rule]) -> str:
+    """SHA-256 over all rules by id and all classes with their members, whatever the order of the files."""
+    canonical = {
+        "rules": [rule.row() for rule in sorted(rules, key=lambda rule: rule.id)],
+        "classes": {name: sorted(held) for name, held in classes().items()},
+    }
+    text = json.dumps(canonical, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
