@@ -1,21 +1,22 @@
 """Confidence: P(the refined list is right by list-1), learned from consultations with an outcome.
 
-    cases ─► dealt by vignette ─┬► fit:    isotonic on one score, ridge logistic on all features
-                                ├► choose: the lowest Brier score; of those near it, the best calibrated
+    cases ─► dealt by vignette ─┬► fit:    each of `calibration_forms`
+                                ├► choose: the lowest Brier score; that form is fitted once more, on both sets
                                 └► test:   calibration error against its own noise, Brier against two others
 
 The three sets share no vignette, and a vignette stays in its set however history grows. A calibrator that
 fails its own test is kept with its report, and states no confidence. Ten bins cannot show an error of 0.05 at
 small n, so the error is held against what outcomes drawn from the stated probabilities give (consistency
-resampling: Bröcker & Smith, "Increasing the Reliability of Reliability Diagrams", 2007).
+resampling: Bröcker & Smith, "Increasing the Reliability of Reliability Diagrams", 2007). That noise is of the
+test alone: what is fitted on few cases has its own beside it and fails more often, be its form ever so right.
+So most vignettes fit, and few test: with k of the ten bins' freedom used by the form, errors grow by
+√(1 + tested / fitted) in these k.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,17 +25,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from shared import logistic, statistics
+from shared import statistics
+from shared.calibration_forms import FORMS, Form, Isotonic, Logistic
 from shared.measures import DEFINITION
+
+__all__ = ["Calibrator", "Case", "Features", "Isotonic", "Logistic", "Report", "fit"]  # forms: re-exported
 
 Array = NDArray[np.float64]
 
 LEAST_VIGNETTES = 300
 """With an outcome, before anything is fitted; the same as the setting `calibration_vignettes`."""
-FIT_SHARE, CHOOSE_SHARE = 0.6, 0.15
+FIT_SHARE, CHOOSE_SHARE = 0.7, 0.15
 """Of the vignettes; the rest tests."""
-PENALTY = 1.0
-"""Of the logistic form's coefficients, on standardised features: one pseudo-case's worth."""
 MOST_ERROR, ASKED_FROM = 0.05, 1500
 """The calibration error is also held against this from so many tested consultations on."""
 DRAWS = 1000  # of outcomes, for the error's noise
@@ -60,11 +62,6 @@ class Features:
         return grade, math.sqrt(variance), agreement, reliability, float(self.n)
 
 
-COLUMNS = ("grade", "deviation", "agreement", "reliability", "n")
-SCORES = ("grade", "agreement")
-"""What the isotonic form may stand on."""
-
-
 @dataclass(frozen=True)
 class Case:
     """A consultation with an outcome; `vignette` is the digest of what was asked."""
@@ -74,52 +71,7 @@ class Case:
     right: bool
 
 
-@dataclass(frozen=True)
-class Logistic:
-    """Ridge logistic regression on features less `centre`, divided by `scale`; with `products` also on the
-    squares and products of all but n."""
-
-    intercept: float
-    coefficients: tuple[float, ...]
-    centre: tuple[float, ...]
-    scale: tuple[float, ...]
-    products: bool
-
-    def logit(self, row: Sequence[float]) -> float:
-        """log P / (1 − P). Plain floats, exactly summed: no linear algebra whose last bits depend on the
-        machine."""
-        scaled = [(x - c) / s for x, c, s in zip(row, self.centre, self.scale, strict=True)]
-        terms = [*scaled, *_products(scaled)] if self.products else scaled
-        return math.fsum([self.intercept, *(b * x for b, x in zip(self.coefficients, terms, strict=True))])
-
-    def probability(self, row: Sequence[float]) -> float:
-        """P(right)."""
-        eta = self.logit(row)
-        return 1 / (1 + math.exp(-eta)) if eta > -700 else 0.0
-
-
-@dataclass(frozen=True)
-class Isotonic:
-    """A step function that never falls: from `starts[k]` on, P is `values[k]`; below the first, its value.
-
-    It stands on one score: a feature, or (`inner`) the logit of a logistic form.
-    """
-
-    score: str
-    starts: tuple[float, ...]
-    values: tuple[float, ...]
-    inner: Logistic | None = None
-
-    def probability(self, row: Sequence[float]) -> float:
-        """P(right)."""
-        value = self.inner.logit(row) if self.inner else row[COLUMNS.index(self.score)]
-        return self.values[max(bisect_right(self.starts, value) - 1, 0)]
-
-
-def _products(scaled: Sequence[float]) -> list[float]:
-    """Squares and products of all but the last, n."""
-    kept = scaled[:-1]
-    return [x * y for x, y in itertools.combinations_with_replacement(kept, 2)]
+Row = tuple[Case, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -147,7 +99,7 @@ class Report:
 class Calibrator:
     """A calibration snapshot's content."""
 
-    model: Isotonic | Logistic
+    model: Form
     definition: str  # of "right"
     vignettes: Mapping[str, int]  # in each set: fit, choose, test
     chosen_by: Mapping[str, tuple[float, float]]  # each form's Brier score and error on the second set
@@ -192,7 +144,7 @@ class Calibrator:
         )
 
 
-def _model(body: Mapping[str, Any]) -> Isotonic | Logistic:
+def _model(body: Mapping[str, Any]) -> Form:
     if "starts" not in body:
         return Logistic(**_tuples(body))
     inner = None if body["inner"] is None else Logistic(**_tuples(body["inner"]))
@@ -200,7 +152,11 @@ def _model(body: Mapping[str, Any]) -> Isotonic | Logistic:
 
 
 def _tuples(body: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in body.items()}
+    return {key: _tuple(value) for key, value in body.items()}
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(_tuple(each) for each in value) if isinstance(value, list) else value
 
 
 def fit(
@@ -214,28 +170,21 @@ def fit(
     rows = [(case, row) for case in cases if (row := case.features.row()) is not None]
     if len({case.vignette for case, _ in rows}) < max(least, 1):
         return None
-    dealt: dict[str, list[tuple[Case, tuple[float, ...]]]] = {name: [] for name in ("fit", "choose", "test")}
+    dealt: dict[str, list[Row]] = {name: [] for name in ("fit", "choose", "test")}
     for case, row in sorted(rows, key=lambda pair: (pair[0].vignette, pair[1], pair[0].right)):
         dealt[set_of(case.vignette)].append((case, row))
     if not all(dealt.values()):
         return None
     x, y = _arrays(dealt["fit"])
-    linear, products = _logistic(x, y, products=False), _logistic(x, y, products=True)
-    models: dict[str, Isotonic | Logistic] = {
-        **{f"isotonic on {name}": _isotonic(name, x[:, COLUMNS.index(name)], y) for name in SCORES},
-        "logistic": linear,
-        "logistic with products": products,
-        "isotonic on the logistic": _isotonic(
-            "logistic", np.array([products.logit(row) for row in x.tolist()]), y, products
-        ),
-    }
-    chosen, chosen_by = _choose(models, dealt["choose"], seed)
+    models = {name: make(x, y) for name, make in FORMS.items()}
+    chosen, chosen_by = _choose(models, dealt["choose"])
+    model = FORMS[chosen](*_arrays([*dealt["fit"], *dealt["choose"]]))
     return Calibrator(
-        model=models[chosen],
+        model=model,
         definition=DEFINITION,
         vignettes={name: len({case.vignette for case, _ in part}) for name, part in dealt.items()},
         chosen_by=chosen_by,
-        report=_test(models[chosen], dealt["test"], draws, seed),
+        report=_test(model, dealt["test"], draws, seed),
     )
 
 
@@ -247,59 +196,24 @@ def set_of(vignette: str) -> Literal["fit", "choose", "test"]:
     return "choose" if drawn < FIT_SHARE + CHOOSE_SHARE else "test"
 
 
-def _arrays(part: Sequence[tuple[Case, tuple[float, ...]]]) -> tuple[Array, Array]:
+def _arrays(part: Sequence[Row]) -> tuple[Array, Array]:
     return np.array([row for _, row in part]), np.array([float(case.right) for case, _ in part])
 
 
-def _isotonic(score: str, column: Array, y: Array, inner: Logistic | None = None) -> Isotonic:
-    """Pool adjacent violators (Ayer et al., 1955). One case of the base rate at either end keeps the ends
-    from certainty."""
-    starts, place = np.unique(column, return_inverse=True)
-    right, count = np.bincount(place, weights=y), np.bincount(place).astype(float)
-    for end in (0, -1):
-        right[end] += y.mean()
-        count[end] += 1
-    blocks: list[tuple[float, float, float]] = []  # first score, right, cases
-    for start, k, m in zip(starts.tolist(), right.tolist(), count.tolist(), strict=True):
-        block = (start, k, m)
-        while blocks and blocks[-1][1] * block[2] >= block[1] * blocks[-1][2]:
-            before = blocks.pop()
-            block = (before[0], before[1] + block[1], before[2] + block[2])
-        blocks.append(block)
-    return Isotonic(score, tuple(b[0] for b in blocks), tuple(b[1] / b[2] for b in blocks), inner)
-
-
-def _logistic(x: Array, y: Array, *, products: bool) -> Logistic:
-    centre, scale = x.mean(axis=0), x.std(axis=0)
-    scale = np.where(scale > 1e-9, scale, 1.0)  # a column that is always the same says nothing
-    scaled = (x - centre) / scale
-    table = np.array([[*row, *_products(row)] for row in scaled.tolist()]) if products else scaled
-    found = logistic.fit(table, y, PENALTY)
-    coefficients, centres, scales = (tuple(values.tolist()) for values in (found.coefficients, centre, scale))
-    return Logistic(found.intercept, coefficients, centres, scales, products)
-
-
-def _stated(model: Isotonic | Logistic, part: Sequence[tuple[Case, tuple[float, ...]]]) -> Array:
+def _stated(model: Form, part: Sequence[Row]) -> Array:
     return np.array([model.probability(row) for _, row in part])
 
 
-def _choose(
-    models: Mapping[str, Isotonic | Logistic], part: Sequence[tuple[Case, tuple[float, ...]]], seed: int
-) -> tuple[str, dict[str, tuple[float, float]]]:
-    """Of the forms whose Brier score cannot be told from the lowest, the one with the smallest calibration
-    error; and both figures of each."""
-    y, vignettes = _arrays(part)[1], [case.vignette for case, _ in part]
+def _choose(models: Mapping[str, Form], part: Sequence[Row]) -> tuple[str, dict[str, tuple[float, float]]]:
+    """The one with the lowest Brier score, and each one's score and calibration error. The error does not
+    choose: it is smaller for a form that states few different values, right or not."""
+    y = _arrays(part)[1]
     stated = {name: _stated(model, part) for name, model in sorted(models.items())}
     figures = {name: (brier(p, y), calibration_error(p, y)) for name, p in stated.items()}
-    best = min(figures, key=lambda name: figures[name][0])
-    lows = {name: brier_difference(p, stated[best], y, vignettes, seed=seed)[0] for name, p in stated.items()}
-    near = [name for name, low in lows.items() if low is not None and low <= 0]
-    return min(near or [best], key=lambda name: figures[name][1]), figures
+    return min(figures, key=lambda name: figures[name]), figures
 
 
-def _test(
-    model: Isotonic | Logistic, part: Sequence[tuple[Case, tuple[float, ...]]], draws: int, seed: int
-) -> Report:
+def _test(model: Form, part: Sequence[Row], draws: int, seed: int) -> Report:
     x, y = _arrays(part)
     p, grade, base = _stated(model, part), x[:, 0], np.full(len(y), y.mean())
     vignettes = [case.vignette for case, _ in part]

@@ -21,6 +21,7 @@ from shared.calibration import (
     set_of,
     within_noise,
 )
+from shared.calibration_forms import FORMS
 
 P = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60)
 
@@ -130,6 +131,59 @@ def test_each_form_round_trips_and_isotonic_never_falls() -> None:
     stated = [found.stated(Features(k / 100, 0.01, 0.5, 0.5, 3)) for k in range(101)]
     assert stated == sorted(stated)
     assert 0 < stated[0] < 0.2 < 0.8 < stated[-1] < 1
+
+
+def test_what_neither_rises_nor_falls_throughout_is_learned() -> None:
+    """P(right) that falls, rises and falls with the grade: told by splines, and well calibrated; the form is
+    chosen on the second set and then fitted on the first two."""
+    draw, made = random.Random(8), []
+    for v in range(3000):
+        grade = draw.random()
+        features = Features(grade, 0.01, draw.choice((0.0, 0.5, 1.0)), draw.random(), 3)
+        chance = 0.1 + 0.8 * abs((3 * grade) % 2 - 1)
+        made.append(Case(str(v), features, draw.random() < chance))
+    found = fit(made)
+    assert found is not None
+    assert found.report.passed, found.report
+    assert min(found.chosen_by, key=lambda name: found.chosen_by[name]) == "logistic with splines"
+    known = [case for case in made if set_of(case.vignette) != "test"]
+    x = np.array([case.features.row() for case in known])
+    y = np.array([float(case.right) for case in known])
+    order = sorted(range(len(known)), key=lambda k: (known[k].vignette, *x[k], y[k]))
+    order.sort(key=lambda k: set_of(known[k].vignette) != "fit")
+    assert found.model == FORMS["logistic with splines"](x[order], y[order])
+    assert Calibrator.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+@pytest.mark.parametrize("inner", [True, False])
+def test_what_an_earlier_version_stored_still_loads(inner: bool) -> None:
+    """A logistic form without knots, alone or under an isotonic one, states what it stated."""
+    logistic = {
+        "intercept": 0.5,
+        "coefficients": [1.0, 0.0, 2.0, 0.0, 0.0],
+        "centre": [0.5, 0.1, 0.5, 0.5, 3.0],
+        "scale": [0.25, 0.1, 0.25, 0.25, 1.0],
+        "products": False,
+    }
+    steps = {"score": "logistic", "starts": [-9.0, 4.0], "values": [0.25, 0.75], "inner": logistic}
+    body = {
+        "form": "isotonic" if inner else "logistic",
+        "model": steps if inner else logistic,
+        "definition": "list-1",
+        "vignettes": {"fit": 240, "choose": 60, "test": 100},
+        "chosen_by": {"logistic": [0.1, 0.02]},
+        "report": {
+            **dict.fromkeys(("consultations", "vignettes"), 100),
+            **dict.fromkeys(("error", "noise", "brier", "brier_grade", "brier_base"), 0.1),
+            "against_grade": [-0.2, -0.1],
+            "against_base": [-0.2, -0.1],
+            "why_not": None,
+        },
+    }
+    found = Calibrator.from_json(body)
+    assert found is not None
+    stated = found.confidence(Features(0.75, 0.01, 0.75, 0.5, 3))  # logit 0.5 + 1·1 + 2·1
+    assert stated == (0.25 if inner else pytest.approx(1 / (1 + np.exp(-3.5))))
 
 
 def test_calibration_error_by_hand() -> None:
