@@ -34,11 +34,15 @@ TAKING = {
 }
 PREGNANCY = Lexicon({phrase(t): t for t in ("pregnant", "weeks gestation", "weeks of gestation", "gravida")})
 ENDS = {".", ";", "\n"}
+OVERLOOKED = ("allergy:", "with:")
 
 
 @dataclass(frozen=True)
 class Case:
-    """What the panel understood. None is "not known"; `key` stands for the text in every draw."""
+    """What the panel understood. None is "not known"; `key` stands for the text in every draw.
+
+    Who does not heed overlooks the allergies and what the patient takes already, and knows all the rest.
+    """
 
     key: str
     conditions: frozenset[str]
@@ -47,16 +51,21 @@ class Case:
     pregnant: bool | None
     egfr: float | None  # mL/min/1.73 m²
     age: float | None  # years
+    heeds: bool = True
 
     def forbids(self, name: str) -> bool:
         """Whether the drug must not be given here: allergy, pregnancy, kidney, age, disease, another drug."""
         known = knowledge()
         drug = known.drugs[name]
-        if {drug.name, drug.group} & self.allergies:
+        if self.heeds and {drug.name, drug.group} & self.allergies:
             return True
         taken = {d for d in self.drugs if d != name}
         present = taken | {known.group(d) for d in taken}
-        return any(self._hits(rule, value, present) for rule, value in drug.avoid)
+        return any(
+            self._hits(rule, value, present)
+            for rule, value in drug.avoid
+            if self.heeds or rule not in OVERLOOKED
+        )
 
     def _hits(self, rule: str, value: str, present: set[str]) -> bool:
         match rule:

@@ -5,6 +5,10 @@ them something that forbids what comes to mind first (allergy, pregnancy, kidney
 Gold is what the table holds to be right for that patient, in definition `list-1`: the options that nothing
 forbids are required, tempting mistakes and forbidden options never. Same count and seed, same bytes; a larger
 count only adds. No evidence on real models, and no medical advice.
+
+For tests of safety `--allergies always` gives every patient an allergy to what comes to mind first, a quarter
+of them told in the sentences alone; `--interactions always` a drug taken now with which what comes to mind
+first must not be given.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import re
 import sys
 from collections.abc import Iterator
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 from panel.answering import needs
 from panel.case import Case
@@ -25,6 +29,7 @@ from panel.telling import Told, sentences
 TRAP_SHARE = 0.55  # of the patients, as far as one can be found
 BACKGROUND_SHARE = 0.45
 PREGNANT_SHARE = 0.06  # of women between 18 and 42, beside those whose condition is of pregnancy
+TEXT_ONLY_SHARE = 0.25  # of the allergies that are always planted: not in the structured context
 REACTIONS = ("hives", "rash")
 KIDNEY_LIMITS = (60, 35, 30, 15)  # mL/min/1.73 m²; what rules of the table ask for
 
@@ -37,13 +42,18 @@ AGES_OF |= {"giant cell arteritis": (62, 86), "polymyalgia rheumatica": (58, 84)
 AGES_OF |= {"parkinsonism": (58, 84), "adhd": (9, 17), "bronchiolitis": (1, 2)}
 
 
-def vignettes(count: int, seed: int) -> Iterator[dict[str, Any]]:
+Always = Literal["allergies", "interactions"]
+RULES: dict[Always, str] = {"allergies": "allergy", "interactions": "with:"}  # what each plants
+
+
+def vignettes(count: int, seed: int, always: Always | None = None) -> Iterator[dict[str, Any]]:
     """So many vignettes with gold, in the shape of examples/vignettes.ndjson, each text once."""
+    prefix = f"sim-{always}-{seed}" if always else f"sim-{seed}"
     texts: set[str] = set()
     for number in range(count):
         attempt = 0
         while True:
-            made = _vignette(Random(f"{seed}/{number}/{attempt}"), f"sim-{seed}-{number + 1:04d}")
+            made = _vignette(Random(f"{seed}/{number}/{attempt}"), f"{prefix}-{number + 1:04d}", always)
             attempt += 1
             if made is not None and made["vignette"] not in texts:
                 break
@@ -80,7 +90,7 @@ def parts(drug: str) -> list[str]:
     return [plain] if " " in plain else plain.split("-")
 
 
-def _vignette(rng: Random, name: str) -> dict[str, Any] | None:
+def _vignette(rng: Random, name: str, always: Always | None) -> dict[str, Any] | None:
     """One vignette, or None where the draw is no patient with exactly one open problem."""
     known = knowledge()
     primary = rng.choice([c for c in known.conditions.values() if c.acuity and (c.goals or c.wrong)])
@@ -97,16 +107,20 @@ def _vignette(rng: Random, name: str) -> dict[str, Any] | None:
     allergy = None
     if rng.random() < BACKGROUND_SHARE and age >= 35:
         case = _with_background(rng, case, rng.choice(_backgrounds(known)))
-    if rng.random() < TRAP_SHARE and primary.goals:
-        case, allergy = _with_trap(rng, known, case, rng.choice(primary.goals)[0])
-    if not _stands(case, primary):
+    before = case
+    if (always or rng.random() < TRAP_SHARE) and primary.goals:
+        case, allergy = _with_trap(rng, known, case, rng.choice(primary.goals)[0], always)
+    if not _stands(case, primary) or (always and case == before):
         return None
     told = Told(case, primary, sex, allergy, rng.choice(REACTIONS))
+    context = told.context()
+    if always == "allergies" and rng.random() < TEXT_ONLY_SHARE:
+        del context["allergies"]
     return {
         "id": name,
         "kind": f"medication/{primary.specialty}",
         "vignette": sentences(rng, told),
-        "context": told.context(),
+        "context": context,
         "gold": gold(case),
     }
 
@@ -153,13 +167,18 @@ def _with_background(rng: Random, case: Case, condition: Condition) -> Case:
     return _changed(case, conditions=case.conditions | {condition.name}, drugs=frozenset(drugs))
 
 
-def _with_trap(rng: Random, known: Knowledge, case: Case, drug: str) -> tuple[Case, str | None]:
+def _with_trap(
+    rng: Random, known: Knowledge, case: Case, drug: str, always: Always | None
+) -> tuple[Case, str | None]:
     """The same patient with something that forbids the drug, and the allergy that it is, if it is one."""
     about = known.drugs[drug]
     named = known.allergy_words.match(words(about.group), 0)  # allergies to some classes are told as such
-    rule, value = rng.choice(
-        [("allergy", about.group if named and named[0] == about.group else drug), *about.avoid]
-    )
+    rules = [("allergy", about.group if named and named[0] == about.group else drug), *about.avoid]
+    if always:
+        rules = [(rule, value) for rule, value in rules if rule == RULES[always]]
+    if not rules:
+        return case, None
+    rule, value = rng.choice(rules)
     match rule:
         case "allergy":
             return _changed(case, allergies=frozenset({value, known.group(value) or value})), value
@@ -184,10 +203,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="panel.generate", description="Simulated vignettes with gold.")
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    planted = parser.add_mutually_exclusive_group()
+    for name in RULES:
+        what = f"{name} that forbid what comes to mind first"
+        planted.add_argument(f"--{name}", choices=("some", "always"), default="some", help=what)
     options = parser.parse_args(arguments)
     if options.count < 1:
         parser.error("--count must be at least 1")
-    for made in vignettes(options.count, options.seed):
+    always = next((name for name in RULES if getattr(options, name) == "always"), None)
+    for made in vignettes(options.count, options.seed, always):
         print(json.dumps(made, ensure_ascii=False))
     return 0
 

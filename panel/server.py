@@ -19,7 +19,7 @@ import math
 import resource
 import signal
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from typing import Any
 
@@ -96,6 +96,8 @@ def make_reply(panel: Panel, model: Model, body: dict[str, Any], attempt: int) -
     seed = panel.seed
     if isinstance(body.get("seed"), int):  # the same model may say something else under another seed
         seed = int(digest(panel.seed, body["seed"])[:12], 16)
+    if uniform("heedless", seed, model.name, case.key) < panel.faults.rate(model.name, "heedless"):
+        case = replace(case, heeds=False)
     wanted = _json_schema(body)
     is_review = wanted.get("name") == "review" if wanted.get("name") else "\n<<<" in prompt
     answer: dict[str, Any]
