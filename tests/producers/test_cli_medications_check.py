@@ -44,7 +44,8 @@ def test_a_list_for_a_patient(patient: str):
     """Drugs, findings of each kind, unknown names as written, classes that are no drugs."""
     shown = read("Augmentin 875/125 mg bid; Advil; propranolol; foozumab; a statin", "--patient", patient)
     assert shown["drugs"] == ["amoxicillin", "clavulanate", "ibuprofen", "propranolol", "foozumab"]
-    assert shown["unknown"] == ["foozumab"] and shown["classes"] == ["statin"]
+    assert shown["unknown"] == ["foozumab"]
+    assert shown["classes"] == ["statin"]
     told = {(f["kind"], f["drug"], f["severity"]) for f in shown["findings"]}
     assert {
         ("allergy", "amoxicillin", "contraindicated"),
@@ -66,7 +67,8 @@ def test_a_list_for_a_patient(patient: str):
         "modifiers",
     }
     assert all(set(finding) == fields for finding in shown["findings"])
-    assert shown["patient"]["current"] == ["warfarin"] and shown["patient"]["egfr"] == 28
+    assert shown["patient"]["current"] == ["warfarin"]
+    assert shown["patient"]["egfr"] == 28
 
 
 @pytest.mark.parametrize("text", ["warfarin, aspirin", "warfarin; aspirin", "-", "FILE"])
@@ -101,14 +103,17 @@ def test_a_whole_vignette(tmp_path: Path):
 def test_routes_are_heeded():
     """Topical use is lesser."""
     tablet, gel = read("warfarin; diclofenac 50 mg tablet"), read("warfarin; diclofenac gel topical")
-    assert tablet["findings"][0]["severity"] == "major" and gel["findings"][0]["severity"] == "minor"
+    assert tablet["findings"][0]["severity"] == "major"
+    assert gel["findings"][0]["severity"] == "minor"
 
 
 def test_tables_for_people():
     """The table names severity and source; what was not looked at is said on standard error."""
     result = run("warfarin; ibuprofen; foozumab")
     assert result.exit_code == 0
-    assert "major" in result.stdout and "warfarin" in result.stdout and "foozumab" not in result.stdout
+    assert "major" in result.stdout
+    assert "warfarin" in result.stdout
+    assert "foozumab" not in result.stdout
     assert "foozumab" in result.stderr
     assert run("metformin").stdout.strip() == "Nothing found."
 
@@ -139,8 +144,10 @@ def test_bad_patients_are_refused(text: str, told: str, tmp_path: Path):
     path = tmp_path / "patient.json"
     path.write_text(text, encoding="utf-8")
     result = run("aspirin", "--patient", str(path))
-    assert isinstance(result.exception, BadInput) and result.exception.exit_code == 2
-    assert told in str(result.exception) and "old" not in str(result.exception)
+    assert isinstance(result.exception, BadInput)
+    assert result.exception.exit_code == 2
+    assert told in str(result.exception)
+    assert "old" not in str(result.exception)
 
 
 @pytest.mark.parametrize("arguments", [(" ; ",), ("aspirin", "--patient", "/nowhere/patient.json")])

@@ -112,6 +112,7 @@ def test_what_the_majority_stops_meets_nothing(proposals: Path) -> None:
     given = {"patient": PATIENT, "seats": [{"medications": orders}] * 2 + SEATS[:1]}
     found = as_json("-", stdin=json.dumps(given))
     assert found["current"] == []
+    assert "warfarin" not in found["support"]
     assert found["refined"] == ["ibuprofen"]
 
 
