@@ -1,5 +1,6 @@
-"""Medication names: a small exact-name table from names as prescribed to ingredient codes."""
+"""Medication orders as written → ingredients with their RxNorm ids, strength, form, route, frequency."""
 
+from shared.medications.order import Order, normalise
 from shared.medications.table import generic_name, ingredients, is_unknown
 
-__all__ = ["generic_name", "ingredients", "is_unknown"]
+__all__ = ["Order", "generic_name", "ingredients", "is_unknown", "normalise"]

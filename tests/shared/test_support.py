@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.refinement_problem import Problem
+from shared.refinement.problem import Problem
 from shared.safety.finding import Finding, Severity
 from shared.support import (
     LEAST_LABELLED,
