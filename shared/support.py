@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shared.chemistry.aggregates import parent
-from shared.refinement_problem import Problem, Stored
+from shared.refinement.problem import Problem, Stored
 
 LOG_ODDS = 0.6
 """ℓ of a model without labelled history."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -10,14 +11,13 @@ from sqlalchemy.orm import Session
 
 from db.queries import conclusions, consultations, owed_answers, snapshots
 from db.tables import Consensus, Interaction, Outcome
-from shared.consensus import as_columns, conclude_from, dials_of, history_rows
-from shared.errors import ErasedError
+from shared.consensus import ProblemOf, as_columns, conclude_from, dials_of, history_rows
 from shared.flow import Conclude, next_step
 from shared.measures import right
 from shared.memory import Memory
-from shared.refined_list import build
-from shared.safety.patient import Patient, patient_of
-from shared.schemas import Gold, Vignette
+from shared.refinement.build import build, orders_of
+from shared.safety.patient import patient_of
+from shared.schemas import Gold, Recommendation, Vignette
 from shared.support import Shares
 from workers.context import Context
 
@@ -38,9 +38,8 @@ def conclude(ctx: Context, consultation_id: uuid.UUID) -> bool:
         answers, grades = said.answers, said.grades
         memory = Memory.from_json(snapshots.by_id(session, found.reviewers_snapshot_id).body)
         calibrator = conclusions.calibrator(session, consultation_id)
-        try:
-            patient = _patient(ctx, session, found.document_id)
-        except ErasedError:
+        problem_of = _problem_of(ctx, session, found.document_id, said.documents)
+        if problem_of is None:  # erased: nobody knows any more what is safe
             consultations.end(session, consultation_id, "cancelled", "erased")
             owed_answers.void_rest(session, consultation_id)
             return True
@@ -54,7 +53,7 @@ def conclude(ctx: Context, consultation_id: uuid.UUID) -> bool:
             gamma=gamma,
             dials=dials,
             shares=_shares(session, found.support_snapshot_id),
-            problem_of=lambda drugs, stopped: build(drugs, patient, ctx.knowledge, stopped=stopped),
+            problem_of=problem_of,
         )
         gold = _gold(session, consultation_id)
         stored = session.execute(
@@ -88,10 +87,17 @@ def conclude(ctx: Context, consultation_id: uuid.UUID) -> bool:
     return True
 
 
-def _patient(ctx: Context, session: Session, document_id: uuid.UUID) -> Patient:
-    """What the safety rules must know. Raises `ErasedError`."""
-    vignette = Vignette.model_validate_json(ctx.vault.open(session, document_id))
-    return patient_of(vignette, ctx.vault.site_key.digest("unknown drug"))
+def _problem_of(
+    ctx: Context, session: Session, document_id: uuid.UUID, answers: Sequence[uuid.UUID]
+) -> ProblemOf | None:
+    """What the safety rules know of the patient, and how each answer would give its drugs."""
+    texts = ctx.vault.open_all(session, [document_id, *answers])
+    if document_id not in texts:
+        return None
+    vignette = Vignette.model_validate_json(texts.pop(document_id))
+    patient = patient_of(vignette, ctx.vault.site_key.digest("unknown drug"))
+    orders = orders_of(vignette, map(Recommendation.model_validate_json, texts.values()))
+    return lambda drugs, stopped: build(drugs, patient, ctx.knowledge, stopped=stopped, orders=orders)
 
 
 def _shares(session: Session, snapshot_id: uuid.UUID | None) -> Shares | None:

@@ -19,7 +19,7 @@ from shared.support import Shares
 # What the seats answered, in the order of the seats.
 ANSWERS = text("""
     SELECT g.consultation_id, g.seat, g.occupancy, g.model_version_id, m.family, g.decision, g.starts,
-           g.stops, g.latency_s
+           g.stops, g.latency_s, g.document_id
     FROM generations g
     JOIN model_versions m ON m.id = g.model_version_id
     JOIN owed_answers o ON o.id = g.owed_answer_id AND o.source_id = g.source_id AND o.state = 'answered'
@@ -70,6 +70,7 @@ class Evidence:
     answers: list[SeatAnswer] = field(default_factory=list)
     grades: list[Grade] = field(default_factory=list)
     latencies: dict[int, float | None] = field(default_factory=dict)
+    documents: list[uuid.UUID] = field(default_factory=list)  # the answers' sealed texts
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ def evidence(session: Session, consultation_ids: Sequence[uuid.UUID]) -> list[Ev
             )
         )
         one.latencies[row.seat] = row.latency_s
+        one.documents.append(row.document_id)
     for row in session.execute(GRADES, {"ids": list(found)}):
         found[row.consultation_id].grades.append(Grade(row.reviewer, row.item, row.grade))
     return list(found.values())

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from shared.measures import DEFINITION
-from shared.refinement_problem import Problem
+from shared.refinement.problem import Problem
 from shared.schemas import Gold
 from shared.support import evidence_of
 from shared.support_fit import Decision, SeatVote

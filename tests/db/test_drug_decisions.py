@@ -10,7 +10,7 @@ import pytest
 from db.engine import transaction
 from db.queries import outcomes
 from db.queries.drug_decisions import decisions
-from shared.refinement_problem import Problem
+from shared.refinement.problem import Problem
 from shared.schemas import Gold, GoldItem
 from shared.sealing import new_site_key
 from shared.support import Evidence

@@ -50,10 +50,10 @@ class Council:
         told = {"id": "one", "vignette": "A patient in pain asks for something to take.", "context": context}
         return consultations_of(self.ctx, submit(self.ctx, [json.dumps(told).encode()], **order))[0]
 
-    def answer(self, consultation: uuid.UUID, *lists: tuple[str, ...]) -> None:
-        """All answers and grades."""
-        for owed_id, drugs in zip(owed_by(self.ctx, consultation), lists, strict=True):
-            self.server.body = completion(recommendation(*drugs))
+    def answer(self, consultation: uuid.UUID, *given: tuple[str, ...] | str) -> None:
+        """All answers, as lists of names or as a model wrote them, and all grades."""
+        for owed_id, one in zip(owed_by(self.ctx, consultation), given, strict=True):
+            self.server.body = completion(one if isinstance(one, str) else recommendation(*one))
             assert answering.answer(self.ctx, owed_id) is None
         flow.go_on(self.ctx, self.app, consultation)
         for owed_id in owed_by(self.ctx, consultation, "review"):
@@ -100,6 +100,22 @@ def test_what_interacts_with_what_the_patient_takes_leaves(council: Council) -> 
     assert row["refinement"]["problem"]["current"] == ["warfarin"]
     assert len(row["refinement"]["problem"]["knowledge"]) == 64
     assert row["refinement"]["utility"]["severity"] > row["refinement"]["start"]["severity"]
+
+
+def test_how_a_drug_is_given_matters(ctx: Context, council: Council) -> None:
+    """Diclofenac on the skin is not diclofenac by mouth: it stays beside warfarin, as a minor finding."""
+    gel = json.dumps(
+        {
+            "decision": "recommend",
+            "medications": [{"name": "diclofenac 1 % gel", "action": "start", "route": "topical"}],
+        }
+    )
+    consultation = council.accept(WARFARIN)
+    council.answer(consultation, *[gel] * 3)
+    concluding.conclude(ctx, consultation)
+    [(refined, findings)] = ask(ctx, "SELECT refined, findings FROM consensus")
+    assert refined == ["diclofenac"]
+    assert [f["severity"] for f in findings if "warfarin" in (f["drug"], f["other"])] == ["minor"]
 
 
 def test_a_dial_of_the_submission_decides(council: Council) -> None:
