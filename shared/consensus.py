@@ -225,8 +225,19 @@ def _refine(
 ) -> Refinement:
     graded = [(a.start, max(_grade(peers, a.seat), 0.0)) for a in answers]
     grades = {drug: math.fsum(g for start, g in graded if drug in start) for drug in problem.candidates}
+    # where a drug is needed and none has enough support: the best answer that harms nothing, as graded
+    needed = gamma > 0 and sum(a.decision == "recommend" for a in answers) > len(answers) / 2
+    graded_lists = [(-peers.items[a.seat].grade, a.seat, a.start) for a in answers if a.seat in peers.items]
     unanimous = frozenset.intersection(*(a.start for a in answers)) if answers else frozenset()
-    result = refine(problem, support, majority, grades, dials, unanimous=unanimous)
+    result = refine(
+        problem,
+        support,
+        majority,
+        grades,
+        dials,
+        unanimous=unanimous,
+        instead=[start for _, _, start in sorted(graded_lists) if start] if needed else (),
+    )
     return Refinement(problem, majority, dials, gamma, result)
 
 

@@ -9,7 +9,7 @@ the dials say. Pure and deterministic: the same problem gives the same bits in e
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from shared.refinement.problem import Dials, Edit, Problem, Refined, Terms
 from shared.refinement.search import MOST, climb, exact
@@ -27,17 +27,23 @@ def refine(
     dials: Dials | None = None,
     *,
     unanimous: Collection[str] = (),
+    instead: Sequence[Collection[str]] = (),
 ) -> Refined:
     """The best feasible list L* and its trace from the majority list L₀.
 
     `support`: P(belongs) in [0, 1] of every candidate. `grades`: of each drug the summed consensus grade of
     the seats that name it; it decides ties, absent is 0. `unanimous`: what all seats name, held while
-    climbing. Raises ValueError for a support outside its range, KeyError where the majority is no candidate.
+    climbing. `instead`: lists that stand where the best one is empty, the first that is feasible and brings
+    no interaction: it then has less utility than no drug at all.
+    Raises ValueError for a support outside its range, KeyError where the majority is no candidate.
     """
     u = Utility(problem, support, dials or Dials())
     start = u.code(majority)
     small = len(problem.candidates) <= MOST
     best = exact(u, grades) if small else climb(u, grades, start, u.code(unanimous))
+    if not best:
+        harmless = (code for code in map(u.code, instead) if not u.bars(code) and not u.severity(code))
+        best = next(harmless, 0)
     return Refined(
         drugs=u.drugs(best),
         method="exact" if small else "climbed",

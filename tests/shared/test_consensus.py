@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from shared.consensus import Grade, SeatAnswer, as_detail, conclude_from, history_rows
 from shared.memory import Memory, Pool, Reviewer
+from shared.refinement import Problem
+from shared.safety.finding import Finding, Severity
 from shared.schemas import Gold, GoldItem
 from shared.support import GAMMA, LOG_ODDS
 
@@ -244,3 +246,29 @@ def test_a_single_seat() -> None:
     assert found.rule is not None
     [row] = history_rows(found, [answer(0, "ab")], [], GOLD)
     assert (row["quality"], row["review_accuracy"], row["generation_accuracy"]) == (None, None, 1.0)
+
+
+def test_where_none_has_enough_support_the_best_harmless_answer_stands() -> None:
+    """Three answers, three drugs: the best graded that harms nothing; where grades have no weight, none."""
+    answers = [answer(0, "a"), answer(1, "b"), answer(2, "c")]
+    grades = all_grades(3, {0: 0.55, 1: 0.5, 2: 0.45})
+    meets = Finding("interaction", "a", "w", Severity.major, "", "", "", "r")
+
+    def listed(*findings: Finding, gamma: float = GAMMA) -> tuple[str, ...]:
+        found = conclude_from(
+            answers,
+            grades,
+            NOTHING,
+            kind=KIND,
+            gamma=gamma,
+            problem_of=lambda drugs, _: Problem(tuple(drugs), ("w",), findings),
+        )
+        assert found.majority == ()
+        assert found.refinement is not None
+        steps = [edit.gain.total for edit in found.refinement.result.edits]
+        assert math.fsum(steps) == pytest.approx(found.refinement.result.utility.total)
+        return found.refined
+
+    assert listed() == ("a",)
+    assert listed(meets) == ("b",)
+    assert listed(gamma=0.0) == ()

@@ -15,7 +15,7 @@ import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -136,6 +136,7 @@ def refined(given: Proposals, dials: Dials, gamma: float, rules: Path | None) ->
         {d: math.fsum(grades.get(n, 0.0) for n, drugs in named.items() if d in drugs) for d in supports},
         dials,
         unanimous=frozenset.intersection(*named.values()),
+        instead=_best_first(named, grades) if gamma else (),
     )
     as_json = result.to_json()
     return {
@@ -159,6 +160,13 @@ def refined(given: Proposals, dials: Dials, gamma: float, rules: Path | None) ->
         "unknown": _unknown(given),
         "corrected": dict(sorted({k: v for order in orders for k, v in order.corrected.items()}.items())),
     }
+
+
+def _best_first(named: Mapping[int, frozenset[str]], grades: Mapping[int, float]) -> list[frozenset[str]]:
+    """Where most seats propose something: the graded lists, the best first."""
+    if sum(map(bool, named.values())) <= len(named) / 2:
+        return []
+    return [named[n] for n in sorted(grades, key=lambda n: (-grades[n], n)) if named[n]]
 
 
 def _majority(lists: Iterable[frozenset[str]], n: int) -> tuple[str, ...]:
