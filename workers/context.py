@@ -65,8 +65,10 @@ class Context:
 
 @lru_cache(maxsize=1)
 def get_context() -> Context:
-    """The context of this process. Raises `SettingsError` if something needed is not set."""
+    """The context of this process. Raises `SettingsError` if something needed is not set, `KnowledgeError`."""
     settings = get_settings()
+    if settings.safety_rules is not None:
+        load(settings.safety_rules)  # a bad file is told at the start, not at a patient's
     if settings.site_key is None:
         raise SettingsError("CONSILIUM_SITE_KEY is not set: without it no stored text can be read")
     return Context(

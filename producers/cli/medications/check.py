@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from producers.cli.common import err, out, table
+from producers.cli.common import err, out
 from shared.errors import ConsiliumError
 from shared.medications import Order, ingredients, is_unknown, normalise
 from shared.safety.finding import Finding
@@ -21,7 +21,7 @@ from shared.safety.rules import load
 from shared.safety.screen import check as screen
 from shared.schemas import Context, Vignette
 
-COLUMNS = ("severity", "kind", "drug", "other", "effect", "mechanism", "modifiers", "advice", "source")
+PLAIN: dict[str, Any] = {"markup": False, "highlight": False}
 
 
 class Shape(StrEnum):
@@ -115,10 +115,14 @@ def _facts(patient: Patient, written: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _print(shown: Mapping[str, Any]) -> None:
-    findings: Sequence[Mapping[str, Any]] = shown["findings"]
-    if findings:
-        out.print(table([{column: row[column] for column in COLUMNS} for row in findings]))
-    else:
+    for found in shown["findings"]:
+        about = found["effect"] + (f" ({found['source']})" if found["source"] else "")
+        with_ = "" if found["other"] == found["drug"] else f" with {found['other'].replace('_', ' ')}"
+        out.print(f"{found['severity']:<16}{found['drug']}{with_}, {found['kind']}: {about}", **PLAIN)
+        for more in (found["mechanism"], "; ".join(found["modifiers"]), found["advice"]):
+            if more:
+                out.print(f"{'':<16}{more}", style="dim", **PLAIN)
+    if not shown["findings"]:
         out.print("Nothing found.")
     for key, what in (("unknown", "no known drug, so not looked at"), ("classes", "a class, no drug")):
         if shown[key]:
