@@ -177,7 +177,8 @@ def _ending(text: str, key: bytes, *, plural: bool) -> frozenset[str]:
     while True:
         words = text.split()
         for n in range(min(5, len(words)), 0, -1):
-            if codes := _known(" ".join(words[-n:]), key):
+            name = " ".join(words[-n:])
+            if "," not in name and (codes := _known(name, key)):  # "on lisinopril, penicillin allergy"
                 break
         else:
             return frozenset(found)

@@ -46,6 +46,7 @@ TOLD = {
     },
     "Drug allergies include Bactrim and Keflex.": {"sulfamethoxazole", "trimethoprim", "cephalexin"},
     "On lisinopril, penicillin allergy, asthma.": {"penicillin"},
+    "On lisinopril, amoxicillin allergy, asthma.": {"amoxicillin"},
     "Intolerant of ACE inhibitors because of cough.": {"ace_inhibitor"},
     "A severe reaction to vancomycin is recorded.": {"vancomycin"},
     "Hypersensitivity to iodinated contrast and to lidocaine.": {"iodinated_contrast", "lidocaine"},
