@@ -5,30 +5,46 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 from db import migrate
 from db.engine import engine_for
 from embedded.services import Services
 
+sys.dont_write_bytecode = False  # else every run rewrites each test's asserts anew: 8 s a process
+settings.register_profile("tests", max_examples=50, deadline=None)  # no time is asserted: machines differ
+settings.load_profile("tests")
+LONGEST = ("pipeline", "producers/test_up.py", "faults/test_small.py", "embedded/test_services.py")
 _numbers = itertools.count()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--size 500` runs the pipeline's tests in full."""
-    parser.addoption("--size", type=int, default=40, help="records in the pipeline's bulk tests")
+    parser.addoption("--size", type=int, default=24, help="records in the pipeline's bulk tests")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes (`-n 2`) a file stays in one, and so do all tests of the one running set."""
+    """With several processes (`-n 2`) a file stays in one, and so do all tests of the one running set.
+
+    The longest begin first, so that no process is left alone with one of them at the end.
+    """
+    rank = {place: number for number, place in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(_place(item), len(rank)))
     for item in items:
-        folder = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group(folder if folder == "pipeline" else str(item.path)))
+        item.add_marker(pytest.mark.xdist_group(_place(item)))
+
+
+def _place(item: pytest.Item) -> str:
+    """What runs in one process: a file, or all of tests/pipeline."""
+    folder, name = item.path.parent.name, item.path.name
+    return folder if folder == "pipeline" else f"{folder}/{name}"
 
 
 @pytest.fixture
@@ -50,6 +66,10 @@ def home() -> Iterator[Path]:
 def services(home: Path) -> Iterator[Services]:
     """PostgreSQL and Redis for this session, or those that the environment names."""
     with Services(home / "services", dict(os.environ)) as running:
+        if "postgres" in running.addresses.embedded:
+            for name in ("fsync", "full_page_writes", "autovacuum"):
+                _execute(running, f"ALTER SYSTEM SET {name} = off")  # nothing here outlives a power cut
+            _execute(running, "SELECT pg_reload_conf()")
         yield running
 
 
@@ -70,7 +90,7 @@ def database_url(services: Services, template: str) -> Iterator[str]:
     """A fresh migrated database."""
     name = f"consilium_test_{next(_numbers)}"
     _execute(services, f"DROP DATABASE IF EXISTS {name}")
-    _execute(services, f"CREATE DATABASE {name} TEMPLATE {template}")
+    _execute(services, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     url = _on(services, name)
     yield url
     engine_for(url).dispose()

@@ -65,7 +65,7 @@ class Context:
 
 @lru_cache(maxsize=1)
 def get_context() -> Context:
-    """The context of this process. Raises `SettingsError` if something needed is not set, `KnowledgeError`."""
+    """The context of this process. Raises `SettingsError` (something needed is not set), `KnowledgeError`."""
     settings = get_settings()
     if settings.safety_rules is not None:
         load(settings.safety_rules)  # a bad file is told at the start, not at a patient's

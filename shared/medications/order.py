@@ -19,13 +19,13 @@ from shared.medications import words as vocabulary
 from shared.medications.classes import class_named
 from shared.medications.names import Codes, names
 from shared.medications.sig import sig
-from shared.medications.spelling import Speller
+from shared.medications.spelling import Sounder, Speller
 from shared.medications.tokens import BREAK, DOSE, SEPARATOR, Tokens, tokens
 
 CACHED = 4096
 """Orders kept by `normalise` (about 1 KiB each)."""
 
-_CODED = re.compile(r"x\d+|q\d\w*|\d+(?:st|nd|rd|th|d|x|h|hr|s)?|a?nda\d+|\d+[a-z]?")
+_CODED = re.compile(r"x\d+[dh]?|q\d\w*|\d+(?:st|nd|rd|th|d|x|h|hr|s)?|a?nda\d+|\d+[a-z]?")
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _scan(found: Tokens, *, heed_asides: bool = True) -> list[_Part]:
             after = False
         elif word in vocabulary.ASIDES:
             aside = heed_asides
-        elif word in vocabulary.KNOWN or _CODED.fullmatch(word):
+        elif (word in vocabulary.KNOWN or _CODED.fullmatch(word)) and not _strange(part, found, i):
             certain = part.found and part.found[-1][2] not in table.partial
             after = after or (bool(certain) and word not in vocabulary.SALTS)
         elif not aside and not count:
@@ -210,6 +210,14 @@ def _only_salt(part: _Part, words: list[str], gaps: list[int], i: int, count: in
     )
 
 
+def _strange(part: _Part, found: Tokens, i: int) -> bool:
+    """Whether a known word beside part of a longer name says another thing: "insulin syringes"."""
+    if found.words[i] not in vocabulary.DEVICES or not part.found:
+        return False
+    first, count, name = part.found[-1]
+    return first + count == i and not found.gaps[i] and name in names().partial
+
+
 def _dosed_after(found: Tokens, after: int) -> bool:
     """Whether a dose follows a name at once: then it is an order, also within a reason."""
     return bool(found.gaps[after] & DOSE) if after < len(found.words) else found.dosed_at_end
@@ -231,7 +239,7 @@ def _repair(found: Tokens, parts: list[_Part], reading: _Reading) -> bool:
                     reading.corrected[found.written(first, first + 1)] = joined
                     found.join(first)
                     return True
-            meant = _speller().read(found.words[i])
+            meant = _meant(found.words[i])
             if meant:
                 if meant in known:
                     reading.corrected[found.written(i, i)] = meant
@@ -247,7 +255,12 @@ def _settle(part: _Part, found: Tokens, reading: _Reading) -> None:
     told = part.told
     if told:
         if class_ := _class(part, found):
-            reading.classes.append(class_)
+            meant = [inner for inner in map(_inside, part.insides) if inner.known and not inner.unknown]
+            for inner in meant:  # "beta-blocker (metoprolol)"
+                reading.known |= inner.known
+                reading.corrected |= inner.corrected
+            if not meant:
+                reading.classes.append(class_)
             return
         doubtful = any(name in partial for _, _, name in part.found)
         if doubtful or any(found.words[i] in vocabulary.NOT_THE_DRUG for i in told):
@@ -258,7 +271,9 @@ def _settle(part: _Part, found: Tokens, reading: _Reading) -> None:
         within = [_inside(inside) for inside in part.insides]
         for inner in within:
             settled = inner.known and not inner.unknown
-            if settled and (not known or inner.known > known):
+            if settled and (
+                not known or inner.known > known or (known == {"insulin"} and _kinds(inner.known))
+            ):
                 reading.known |= inner.known
                 reading.corrected |= inner.corrected
                 return
@@ -299,12 +314,25 @@ def _class(part: _Part, found: Tokens) -> str | None:
     return class_named(" ".join(worded)) or class_named(" ".join(telling)) or class_named(" ".join(loose))
 
 
+def _meant(word: str) -> str | None:
+    """The known word an unknown one is read as; by its sound only where it is no slip with another."""
+    meant = _speller().read(word)
+    sounded = None if meant else _sounder().read(word)
+    return meant or (None if sounded is None or _speller().near(word, sounded) else sounded)
+
+
 @cache
 def _speller() -> Speller:
     table = names()
     meanings = {word: table.codes.get(word, (word,)) for word in table.words}
     meanings |= dict.fromkeys(vocabulary.KNOWN - table.words, ("",))
     return Speller(meanings, _never())
+
+
+@cache
+def _sounder() -> Sounder:
+    table = names()
+    return Sounder({word: table.codes.get(word, (word,)) for word in table.words}, _never())
 
 
 def _never() -> frozenset[str]:

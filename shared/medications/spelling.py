@@ -12,12 +12,29 @@ stands in what was written, moved by at most k letters.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Collection, Hashable, Iterator, Mapping
 
 SHORTEST = 5
 """Letters of the shortest word that is ever corrected; of that length the first letter must be right."""
 LONG = 10
 """Letters from which on a known word may be two edits away."""
+
+SOUNDED = 7
+"""Letters from which on a word is also read as the one that sounds the same."""
+
+_SPELLED = (
+    ("ae", "e"),
+    ("oe", "e"),
+    ("ph", "f"),
+    ("th", "t"),
+    ("ch", "c"),
+    ("rh", "r"),
+    ("k", "c"),
+    ("y", "i"),
+)
+_DOUBLE = re.compile(r"([a-z])\1")
+_ENDING = re.compile(r"(?:um|[aeo])$", re.MULTILINE)
 
 _Pieces = list[tuple[int, int, dict[str, list[str]]]]
 
@@ -53,6 +70,11 @@ class Speller:
         ]
         return min(trusted, key=lambda name: (not _within(word, name, 1), name), default=None)
 
+    def near(self, word: str, meant: str) -> bool:
+        """Whether a word is one edit from a known one that means another thing than `meant`."""
+        other = {name for name in self._reached(word) if self._meanings[name] != self._meanings.get(meant)}
+        return any(_within(word, name, 1) or len(word) == len(name) for name in other)
+
     def _reached(self, word: str) -> Iterator[str]:
         for i in range(len(word) - 1):
             swapped = word[:i] + word[i + 1] + word[i] + word[i + 2 :]
@@ -67,6 +89,32 @@ class Speller:
                     for name in pieces.get(word[start + moved : end + moved], ()):
                         if (size > SHORTEST or name[0] == word[0]) and _within(word, name, bound):
                             yield name
+
+
+class Sounder:
+    """Known words by what they sound like in any language's spelling: "hidroclorotiazida", "ibuprophen"."""
+
+    def __init__(self, meanings: Mapping[str, Hashable], never: Collection[str] = ()) -> None:
+        self._never = frozenset(never)
+        self._words: dict[str, str | None] = {}
+        known = sorted(filter(_eligible, meanings))
+        for word, sound in zip(known, _sound("\n".join(known)).split("\n"), strict=True):
+            other = self._words.setdefault(sound, word)
+            if other is None or meanings[other] != meanings[word]:
+                self._words[sound] = None
+
+    def read(self, word: str) -> str | None:
+        """The one known word that sounds like an unknown one in lower case; else None."""
+        if len(word) < SOUNDED or not _eligible(word) or word in self._never:
+            return None
+        return self._words.get(_sound(word))
+
+
+def _sound(words: str) -> str:
+    """Words, one a line, without what languages spell differently: "hydroxyzine" → "hidroxizin"."""
+    for written, meant in _SPELLED:
+        words = words.replace(written, meant)
+    return _ENDING.sub("", _DOUBLE.sub(r"\1", words))
 
 
 def _swapped(a: str, b: str) -> bool:

@@ -28,11 +28,12 @@ _PER = (
 )
 _TOKEN = re.compile(
     rf"(?P<dose>({_NUMBERS})\s*-?\s*(?:({_MASS})|({_OTHER}))(?![^\W_])((?:\s*/\s*(?:{_NUMBER}\s*)?(?:{_PER})\b)*))"
-    rf"|(?P<word>(?:[a-z]\.){{2,}}[a-z]?(?![^\W_])|[^\W_]+)"
+    rf"|(?P<word>(?:[a-z]\.){{2,}}[a-z]?(?![^\W_])|[a-z]{{6,}}(?=\d)|[^\W_]+)"
     r"|(?P<bracket>\x01)|(?P<end>[;:\n\r•|]|(?<=[^\W_]{4})\.(?=\s))|(?P<mark>[,/+&])"
 )
 _NUMERIC = re.compile(rf"{_NUMBERS}$")
 _BRACKETS = re.compile(r"[(\[]([^()\[\]]*)[)\]]")
+_GLUED = re.compile(r"(?<=[a-z])\((\w)\)")  # "Rho(D)": a letter of the name
 
 
 @dataclass
@@ -72,6 +73,7 @@ def tokens(text: str) -> Tokens:
     inside: list[str] = []
     if "(" in folded or "[" in folded:
         folded = folded.replace("{", " ").replace("}", " ")
+        folded = _GLUED.sub(r" \1 ", folded)
         folded = _BRACKETS.sub(lambda m: _keep(m[0], m[1], inside), folded)
     words, gaps, gap = found.words, found.gaps, 0
     brackets = iter(inside)

@@ -18,7 +18,8 @@ def word_set(text: str) -> frozenset[str]:
 
 
 FORMS = _map("""
-    tablet: tablet tablets tab tabs tbl odt caplet caplets
+    tablet: tablet tablets tab tabs tbl tbs odt caplet caplets tablette tabletten filmtablette filmtabletten
+    tablet : comprimido comprimidos comprime comprimes compressa compresse
     capsule: capsule capsules cap caps kapseal softgel softgels gelcap gelcaps sprinkle sprinkles
     solution: solution solutions soln sol elixir liquid concentrate
     suspension: suspension susp
@@ -37,11 +38,11 @@ FORMS = _map("""
     foam: foam
     shampoo: shampoo
     spray: spray sprays
-    drops: drop drops gtt gtts
+    drops: drop drops gtt gtts tropfen
     suppository: suppository suppositories supp
     enema: enema enemas
     lozenge: lozenge lozenges troche troches
-    powder: powder pwdr packet packets granules
+    powder: powder pwdr packet packets pkt pkts granules
     implant: implant
     intrauterine system: intrauterine iud
     ring: ring
@@ -83,12 +84,15 @@ FORM_ROUTES = {
     "patch": "transdermal",
     "cream": "topical",
     "ointment": "topical",
+    "gel": "topical",
     "lotion": "topical",
+    "foam": "topical",
     "shampoo": "topical",
     "suppository": "rectal",
     "enema": "rectal",
     "nebulizer solution": "nebulized",
     "intrauterine system": "intrauterine",
+    "ring": "vaginal",
 }
 """The route where a form leaves no other and none is written."""
 
@@ -123,7 +127,7 @@ SALTS = word_set("""
     hemihydrate salt arginine erbumine axetil proxetil cilexetil etexilate mofetil alafenamide disoproxil
     base embonate estolate ethylsuccinate stearate hemifumarate hydroiodide iodide mucate napsylate so4
     sulf oxalate pivoxil malate camsylate meglumine aspartate dimesylate ditosylate lysine esylate
-    acetonide benzoate nicotinate saccharate monosodium hemihydrochloride sesquihydrate
+    polistirex polacrilex acetonide benzoate nicotinate saccharate monosodium hemihydrochloride sesquihydrate
 """)
 
 MINERALS = frozenset({"potassium", "calcium", "magnesium", "zinc", "sodium"})
@@ -145,9 +149,12 @@ NOT_THE_DRUG = word_set("""
     analogues sparing receptor receptors channel deficiency binder binders depleting induced like level
     levels derivative reversal withdrawal resistant resistance based molecular sensitizer sensitizers
     modulator modulators overdose toxicity intoxication strips lancets lancet pump supplies testing panel
-    screen
+    screen evaluation education teaching
 """)
 """Beside one of these a name is not an order for that drug: "potassium-sparing", "heparin-induced"."""
+
+DEVICES = word_set("syringe syringes pump")
+"""Right after the name of many drugs ("insulin") these are what the order is for."""
 
 FILLERS = word_set("""
     a an the of per each every other at in on by to into from before after during meals meal food
@@ -174,7 +181,8 @@ FILLERS = word_set("""
     second last then this that these his her their he she it am pm no number qty quantity ok not new old
     same again please benign oint aerosol aerosols aero nasal liq conc cfc cfcf f ud porcine bovine
     preservative dilution diluted diluent lyophilized reconstituted emulsion male female women men womens
-    mens mature senior complete formula advanced
+    mens mature senior complete formula advanced abuse deterrent lf adsorbed flush replacement
+    burst es mwf tiw shot shots
 """)
 
 NAMED_FORMS = {"inh": "inhaler", "ns": "spray"}

@@ -25,6 +25,9 @@ VERSION = "1.0"
 
 BUILTIN = ("interactions.csv", "allergies.csv", "pregnancy.csv", "renal.csv", "conditions.csv", "ages.csv")
 
+DUPLICATES = "duplicates.csv"
+"""Read by `shared.safety.duplicates`; here only part of the digest."""
+
 
 @dataclass(frozen=True, slots=True)
 class Match:
@@ -36,7 +39,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Knowledge:
-    """All rules in force, with look-ups by ingredient; `digest` is SHA-256 over rules and classes."""
+    """All rules in force, with look-ups by ingredient; `digest`: SHA-256 of rules, duplicates, classes."""
 
     rules: tuple[Rule, ...]
     version: str
@@ -107,9 +110,14 @@ def load(path: Path | None) -> Knowledge:
 
 
 def _digest(rules: Iterable[Rule]) -> str:
-    """SHA-256 over all rules by id and all classes with their members, whatever the order of the files."""
+    """SHA-256 over all rules by id, the table of duplicates and all classes with their members.
+
+    Comments and the order of the lines do not matter.
+    """
+    duplicates = resources.files(__package__).joinpath(DUPLICATES).read_text(encoding="utf-8").splitlines()
     canonical = {
         "rules": [rule.row() for rule in sorted(rules, key=lambda rule: rule.id)],
+        "duplicates": sorted(line for line in duplicates if line.strip() and not line.startswith("#")),
         "classes": {name: sorted(held) for name, held in classes().items()},
     }
     text = json.dumps(canonical, ensure_ascii=False, separators=(",", ":"), sort_keys=True)

@@ -105,32 +105,6 @@ def _assert_gone(handles: list[int]) -> None:
         os.close(handle)
 
 
-def test_up_runs_everything_and_ctrl_c_ends_everything(up: Up, place: Path) -> None:
-    """Flower wants its password and sees the workers; Ctrl-C leaves no process and says what was given up."""
-    url, user, password = up.wait_for(r"Flower +(\S+) +user (\S+), password (\S+)").groups()
-    up.wait_for("Ctrl-C stops")
-    assert httpx.get(f"{url}/api/workers").status_code == 401
-    assert httpx.get(f"{url}/api/workers", auth=(user, "wrong")).status_code == 401
-    names: set[str] = set()
-    while (
-        len(names) < 5
-    ):  # Flower asks the workers and takes who answers within a second; pytest's limit ends it
-        seen = httpx.get(f"{url}/api/workers?refresh=1", auth=(user, password), timeout=30)
-        assert seen.status_code == 200
-        names |= {name.split("@")[0] for name in seen.json()}
-    assert names == {"models-1", "models-2", "urgent", "conclude", "quarantine"}
-    connection = place / "home" / "connection.env"
-    assert stat.S_IMODE(connection.stat().st_mode) == 0o600
-    assert f"CONSILIUM_FLOWER_URL='{url}'" in connection.read_text()
-    children = up.children()
-    assert len(children) > 10
-    up.process.send_signal(signal.SIGINT)
-    up.wait_for("^Stopped. No paid call was given up")
-    assert up.process.wait() == 0
-    _assert_gone(children)
-    assert not connection.exists()
-
-
 def test_a_killed_worker_comes_back_and_the_second_ctrl_c_kills(up: Up) -> None:
     """A worker killed with -9 is restarted and says why; a second signal ends all processes at once."""
     children = up.children()
@@ -152,18 +126,47 @@ def test_a_killed_worker_comes_back_and_the_second_ctrl_c_kills(up: Up) -> None:
 
 
 def test_nothing_outlives_a_killed_up_and_the_next_one_goes_on(up: Up, place: Path) -> None:
-    """kill -9 of `up` alone ends all it started, pool children too; the next `up` on the folder works."""
+    """kill -9 of `up` alone ends all it started, pool children too; the next `up` on the folder works, and
+    refuses a second one beside it. Flower wants its password and sees the workers; Ctrl-C leaves no process
+    and says what was given up."""
     children = up.children()
+    assert len(children) > 10
     up.process.kill()
     up.process.wait()
     _assert_gone(children)
     again = Up(place / "home")
-    again.wait_for("^Consilium is up")
-    second = Up(place / "home")
-    second.wait_for(rf"in use by .*process {again.process.pid}")
+    try:
+        again.wait_for("^Consilium is up")
+        _serves_and_ends(again, place / "home")
+    finally:
+        again.process.kill()  # what it started goes with it
+        again.process.wait()
+
+
+def _serves_and_ends(up: Up, home: Path) -> None:
+    url, user, password = up.wait_for(r"Flower +(\S+) +user (\S+), password (\S+)").groups()
+    up.wait_for("Ctrl-C stops")
+    second = Up(home)
+    second.wait_for(rf"in use by .*process {up.process.pid}")
     assert second.process.wait() == SettingsError.exit_code
-    again.process.send_signal(signal.SIGINT)
-    assert again.process.wait() == 0
+    assert httpx.get(f"{url}/api/workers").status_code == 401
+    assert httpx.get(f"{url}/api/workers", auth=(user, "wrong")).status_code == 401
+    names: set[str] = set()
+    while len(names) < 5:  # Flower takes who answers it within a second; pytest's limit ends this
+        seen = httpx.get(f"{url}/api/workers?refresh=1", auth=(user, password), timeout=30)
+        assert seen.status_code == 200
+        names |= {name.split("@")[0] for name in seen.json()}
+    assert names == {"models-1", "models-2", "urgent", "conclude", "quarantine"}
+    connection = home / "connection.env"
+    assert stat.S_IMODE(connection.stat().st_mode) == 0o600
+    assert f"CONSILIUM_FLOWER_URL='{url}'" in connection.read_text()
+    children = up.children()
+    assert len(children) > 10
+    up.process.send_signal(signal.SIGINT)
+    up.wait_for("^Stopped. No paid call was given up")
+    assert up.process.wait() == 0
+    _assert_gone(children)
+    assert not connection.exists()
 
 
 def test_the_stack_as_a_library_on_given_servers(place: Path, services: Services, database_url: str) -> None:

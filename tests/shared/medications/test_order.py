@@ -162,3 +162,36 @@ def test_known_drugs_are_found_beside_anything(parts: list[str]) -> None:
     assert ("furosemide" in order.ingredients) == ("Lasix" in parts)
     assert ("foozumab" in order.unknown) == ("foozumab" in parts)
     assert ("statin" in order.classes) == ("a statin" in parts)
+
+
+@pytest.mark.parametrize(
+    ("text", "route"),
+    [
+        ("diclofenac 1% gel", "topical"),
+        ("clobetasol 0.05% foam", "topical"),
+        ("triamcinolone 0.1% ointment", "topical"),
+        ("metronidazole vaginal gel", "vaginal"),
+        ("tobramycin eye drops", "ophthalmic"),
+        ("albuterol inhaler", "inhaled"),
+        ("lidocaine 5% patch", "transdermal"),
+        ("hydrocortisone cream pr bid", "rectal"),
+    ],
+)
+def test_route_follows_the_form_where_none_is_written(text: str, route: str) -> None:
+    """A form that leaves no other route tells it; a written route goes before."""
+    assert normalise(text).route == route
+
+
+@pytest.mark.parametrize(
+    ("text", "known", "classes"),
+    [
+        ("beta-blocker (metoprolol)", ("metoprolol",), ()),
+        ("metoprolol (beta-blocker)", ("metoprolol",), ()),
+        ("beta-blocker", (), ("beta_blocker",)),
+        ("beta-blocker (foozumab)", (), ("beta_blocker",)),
+    ],
+)
+def test_a_class_explained_by_a_drug(text: str, known: tuple[str, ...], classes: tuple[str, ...]) -> None:
+    """A drug in brackets behind its class is ordered; without one the class is said."""
+    order = normalise(text)
+    assert (order.ingredients, order.classes) == (known, classes)

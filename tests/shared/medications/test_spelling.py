@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shared.medications import normalise
 from shared.medications.names import names
-from shared.medications.spelling import LONG, SHORTEST, Speller
+from shared.medications.spelling import LONG, SHORTEST, Sounder, Speller
 
 LOOK_ALIKES = (
     ("hydroxyzine", "hydralazine"),
@@ -77,6 +77,36 @@ def test_beyond_the_bound_or_right_as_it_is(written: str) -> None:
     """A doubtful word, an English word and a short one are not read as a drug."""
     order = normalise(written)
     assert (order.ingredients, order.unknown) == ((), (written,))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("hidroclorotiazida", "hydrochlorothiazide"),
+        ("levotiroxina", "levothyroxine"),
+        ("ibuprophen", "ibuprofen"),
+        ("sulphasalazin", "sulfasalazine"),
+    ],
+)
+def test_other_languages_spellings_are_heard(written: str, meant: str) -> None:
+    """A long word that sounds like one known name is read as it, and marked."""
+    order = normalise(written)
+    assert (order.ingredients, [*order.corrected]) == (names().codes[meant], [written])
+
+
+def test_a_sound_decides_nothing_between_look_alikes() -> None:
+    """What sounds like two drugs is neither, nor is what is one edit from another one; nor a short word."""
+    sounder = Sounder(
+        {"quinine": 1, "quinnine": 2, "quinidine": 3, "codein": 4, "amoxicillin": 5}, ["amoxicilin"]
+    )
+    assert [sounder.read(w) for w in ("quininne", "quiniddine", "kodein", "amoxicilin", "amoxycillin")] == [
+        None,
+        "quinidine",
+        None,
+        None,
+        "amoxicillin",
+    ]
+    assert normalise("quiniine").unknown == ("quiniine",)
 
 
 def distance(a: str, b: str) -> int:

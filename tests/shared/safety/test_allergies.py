@@ -47,6 +47,9 @@ BARRED = [
     ("fosphenytoin", "phenytoin"),
     ("enoxaparin", "heparin"),
     ("esomeprazole", "omeprazole"),
+    ("clavulanate", "penicillin"),
+    ("sulbactam", "amoxicillin"),
+    ("tazobactam", "penicillin"),
 ]
 LESSER = [
     ("ceftriaxone", "amoxicillin", Severity.moderate),
@@ -62,6 +65,7 @@ LESSER = [
     ("tramadol", "codeine", Severity.moderate),
     ("losartan", "lisinopril", Severity.minor),
     ("phenytoin", "carbamazepine", Severity.major),
+    ("isosorbide mononitrate", "nitroglycerin", Severity.major),
 ]
 NOTHING = [
     ("aztreonam", "penicillin"),

@@ -196,3 +196,10 @@ def test_command_counts_and_checks(tmp_path):
     assert isinstance(bad.exception, KnowledgeError)
     assert bad.exception.exit_code == 2
     assert "line 3, drug" in str(bad.exception)
+
+
+def test_digest_covers_the_table_of_duplicates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another table of duplicates is other knowledge."""
+    before = builtin().digest
+    monkeypatch.setattr("shared.safety.rules.DUPLICATES", "ages.csv")
+    assert load(None).digest != before
