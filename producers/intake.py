@@ -21,7 +21,7 @@ from db.ids import new_id
 from db.queries import events, model_versions, prompts, snapshots
 from db.queries.documents import Vault
 from db.tables import ClinicalDocument, Consultation, Record, Source, Submission
-from producers.readers.ndjson import Read
+from producers.readers.record import Read
 from producers.rows import TABLES, Rows
 from producers.seating import Seating
 from shared.consensus import dials_of

@@ -12,7 +12,7 @@ from typing import Any
 from db.ids import new_id
 from db.queries.documents import Vault
 from db.tables import ClinicalDocument, Consultation, DataKey, Outcome, OwedAnswer, Record, Seat
-from producers.readers.ndjson import Read
+from producers.readers.record import Read
 from shared.errors import RecordError
 from shared.expected_cost import expected_usd
 from shared.measures import DEFINITION, in_codes

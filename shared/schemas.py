@@ -5,6 +5,7 @@ Models hide their input in errors (clinical text must not reach a log) and forbi
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -65,6 +66,20 @@ class Context(Strict):
     egfr: float | None = Field(default=None, ge=0, le=250)  # mL/min/1.73 m²
 
 
+class Identity(Strict):
+    """Who the patient is, where the source has it apart from the text: what is masked for remote models.
+
+    Of the patient, relatives and practitioners alike. It is sealed with the vignette and shown to no model.
+    """
+
+    names: list[Text] = Field(default_factory=list, max_length=200)  # whole names or parts of them
+    identifiers: list[Text] = Field(default_factory=list, max_length=200)  # of record, insurance, passport
+    addresses: list[Text] = Field(default_factory=list, max_length=200)  # lines, places, postal codes
+    contacts: list[Text] = Field(default_factory=list, max_length=200)  # phones, e-mail, web addresses
+    birth_date: dt.date | None = None
+    date: dt.date | None = None  # the day the text speaks of: exact dates become days before or after it
+
+
 class GoldItem(Strict):
     """One thing that must be treated: any one of these ingredients does."""
 
@@ -86,6 +101,7 @@ class Vignette(Strict):
     vignette: Annotated[str, Field(min_length=20, max_length=20_000)]
     kind: Kind = "medication/general"
     context: Context = Field(default_factory=Context)
+    identity: Identity = Field(default_factory=Identity)
     gold: Gold | None = None
 
 

@@ -36,7 +36,8 @@ from producers.cli.common import (
 )
 from producers.intake import Order, Receipt, StrictBatch, accept
 from producers.nudge import nudge
-from producers.readers.ndjson import Read, lines_of, read_ndjson
+from producers.readers.ndjson import lines_of, read_ndjson
+from producers.readers.record import Read
 from shared.errors import RecordError, SettingsError
 from shared.schemas import PRIORITIES, PURPOSES
 from shared.selection import Strategy

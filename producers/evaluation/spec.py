@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from producers.readers.ndjson import Read, lines_of, read_ndjson
+from producers.readers.ndjson import lines_of, read_ndjson
+from producers.readers.record import Read
 from shared.errors import SettingsError
 from shared.family_mix import Families
 from shared.selection import Strategy

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import IO, Any
 
 from pydantic import ValidationError
 
+from producers.readers.record import Read
 from shared.errors import RecordError
 from shared.schemas import Vignette
 
@@ -17,16 +17,6 @@ MAX_LINE = 256 * 1024
 """Longest line that is read, in bytes, without its end."""
 
 _NUL = re.compile(r"\x00|(?<!\\)(?:\\\\)*\\u0000")  # as it stands, or as JSON's escape
-
-
-@dataclass(frozen=True)
-class Read:
-    """One record of the input: a vignette, or what is wrong with it and the text to set aside."""
-
-    line: int  # 1-based
-    vignette: Vignette | None = field(repr=False)
-    error: RecordError | None = None
-    text: str = field(default="", repr=False)
 
 
 def lines_of(stream: IO[bytes]) -> Iterator[bytes]:

@@ -14,7 +14,8 @@ from sqlalchemy.exc import IntegrityError
 from db.engine import transaction
 from db.queries import reports
 from producers.intake import IdempotencyConflict, Receipt, StrictBatch
-from producers.readers.ndjson import Read, read_ndjson
+from producers.readers.ndjson import read_ndjson
+from producers.readers.record import Read
 from shared.errors import ErasedError
 from tests.producers.conftest import Site, record
 
