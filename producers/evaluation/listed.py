@@ -7,25 +7,34 @@ from dataclasses import dataclass
 
 from shared.measures import f1, right
 from shared.refinement import Problem
+from shared.safety.finding import Severity
 from shared.schemas import Gold
 
 
 @dataclass(frozen=True)
 class Interacting:
-    """Pairs that interact, each counted once however many rules name it.
+    """Pairs that interact, moderately or worse, each counted once however many rules name it.
 
     `within`: two drugs of the list; `taken`: one of the list and one that the patient takes already;
-    `severity`: summed as the utility counts it, each pair (duplicates too) by its gravest finding.
+    `severity`: summed as the utility counts it, each pair (duplicates too) by its gravest finding; `minor`:
+    further pairs whose gravest interaction is minor. What guidelines combine (aspirin and clopidogrel) is
+    minor: a list that leaves it out is no better.
     """
 
     within: int
     taken: int
     severity: float
+    minor: int = 0
 
     @property
     def pairs(self) -> int:
-        """All that the list brings about."""
+        """All that the list brings about, but for minor ones."""
         return self.within + self.taken
+
+    @property
+    def of_any_severity(self) -> int:
+        """All that the list brings about."""
+        return self.pairs + self.minor
 
 
 @dataclass(frozen=True)
@@ -58,8 +67,12 @@ def listed(drugs: Collection[str], gold: Gold, problem: Problem | None) -> Liste
 def interacting(drugs: Collection[str], problem: Problem) -> Interacting:
     """What interacts among these drugs (of the problem's candidates) and with the current ones."""
     given, either = set(drugs), {*drugs, *problem.current}
-    named = {frozenset((f.drug, f.other)) for f in problem.findings if f.kind == "interaction"}
-    pairs = [pair for pair in named if given & pair and either >= pair]
+    gravest: dict[frozenset[str], float] = {}
+    for f in problem.findings:
+        pair = frozenset((f.drug, f.other))
+        if f.kind == "interaction" and given & pair and either >= pair:
+            gravest[pair] = max(gravest.get(pair, 0.0), f.severity.weight)
+    pairs = [pair for pair, weight in gravest.items() if weight >= Severity.moderate.weight]
     within = sum(given >= pair for pair in pairs)
     severity = sum(weight for pair, weight in problem.severities.items() if either.issuperset(pair))
-    return Interacting(within, len(pairs) - within, severity)
+    return Interacting(within, len(pairs) - within, severity, len(gravest) - len(pairs))

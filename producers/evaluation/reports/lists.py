@@ -132,9 +132,9 @@ FIGURES = (
     Column("severity per list", digits=3),
 )
 NOTE = (
-    "Pairs per drug: interacting pairs over recommended drugs, pooled; first those of two drugs of the list, "
-    "then also those of one and a drug that the patient takes already. Severity: summed over these pairs "
-    "(contraindicated 1, major 0.6, moderate 0.25, minor 0.05)."
+    "Pairs per drug: pairs that interact moderately or worse over recommended drugs, pooled; first those of "
+    "two drugs of the list, then also those of one and a drug that the patient takes already. Severity: "
+    "summed over all pairs (contraindicated 1, major 0.6, moderate 0.25, minor 0.05)."
 )
 
 
@@ -217,9 +217,9 @@ def fewer_table(rows: Sequence[Measured]) -> Table:
     made: list[tuple[Cell, ...]] = []
     for first, second in PAIRS:
         within, all_ = fewer(rows, first, second, lambda one: one.within), fewer(rows, first, second)
-        made.append(
-            (f"{within.first} ÷ {within.second}", within.ratio, within.finding, all_.ratio, all_.finding)
-        )
+        minor = fewer(rows, first, second, lambda one: one.of_any_severity)
+        name = f"{all_.first} ÷ {all_.second}"
+        made.append((name, within.ratio, within.finding, all_.ratio, all_.finding, minor.ratio))
     return Table(
         "Interacting pairs per recommended drug, one list over the other",
         (
@@ -228,10 +228,12 @@ def fewer_table(rows: Sequence[Measured]) -> Table:
             Column("finding"),
             Column("with what is taken, too", "×"),
             Column("finding"),
+            Column("minor ones, too", "×"),
         ),
         tuple(made),
-        "Below 1 the first has fewer. Pooled over the same consultations; vignettes are resampled; not "
-        "adjusted for their number. A dot: the second has none.",
+        "Pairs that interact moderately or worse; in the last column minor ones, too, such as guidelines "
+        "combine. Below 1 the first has fewer. Pooled over the same consultations; vignettes are resampled; "
+        "not adjusted for their number. A dot: the second has none.",
     )
 
 

@@ -37,6 +37,7 @@ PROBLEM = Problem(
         pair("a", "b"),
         pair("b", "a", Severity.minor, "s"),  # the same pair by another rule
         pair("a", "m", Severity.moderate),
+        pair("c", "n", Severity.minor),
         pair("m", "n", Severity.contraindicated),  # both taken already: not the list's doing
         pair("b", "c", Severity.moderate, kind="duplicate"),  # of one class, no interaction
         Finding("allergy", "c", "c", Severity.major, "anaphylaxis", "", "test", "x"),
@@ -46,9 +47,10 @@ PROBLEM = Problem(
 
 def test_interacting_pairs_are_counted_once_and_only_where_the_list_brings_them() -> None:
     """By hand: within the list, with what is taken, and the severity that the utility counts."""
-    assert interacting(["a", "b", "c"], PROBLEM) == Interacting(1, 1, pytest.approx(0.6 + 0.25 + 0.25))
-    assert interacting(["a", "c"], PROBLEM) == Interacting(0, 1, 0.25)
-    assert interacting(["c"], PROBLEM) == interacting([], PROBLEM) == Interacting(0, 0, 0)
+    assert interacting(["a", "b", "c"], PROBLEM) == Interacting(1, 1, pytest.approx(0.6 + 0.5 + 0.05), 1)
+    assert interacting(["a", "b"], PROBLEM) == Interacting(1, 1, pytest.approx(0.6 + 0.25))
+    assert interacting(["c"], PROBLEM) == Interacting(0, 0, 0.05, 1), "a minor one is counted apart"
+    assert interacting([], PROBLEM) == Interacting(0, 0, 0)
     one = listed(["a", "b", "c"], Gold(), PROBLEM)
     assert (one.rate, one.size, one.possible) == (1 / 3, 3, 3)
     assert listed(["a"], Gold(), PROBLEM).rate is None, "below two drugs there is no rate"
