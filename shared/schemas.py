@@ -6,9 +6,9 @@ Models hide their input in errors (clinical text must not reach a log) and forbi
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Kind = Literal[
     "medication/general",
@@ -64,6 +64,14 @@ class Context(Strict):
     medications: list[CurrentMedication] = Field(default_factory=list, max_length=200)
     pregnant: bool | None = None
     egfr: float | None = Field(default=None, ge=0, le=250)  # mL/min/1.73 m²
+
+    @field_validator("medications", mode="before")
+    @classmethod
+    def _names_alone(cls, taken: Any) -> Any:
+        """A drug may be given as its name alone, dose and all: "warfarin 5 mg"."""
+        if not isinstance(taken, list):
+            return taken
+        return [{"name": drug} if isinstance(drug, str) else drug for drug in taken]
 
 
 class Identity(Strict):

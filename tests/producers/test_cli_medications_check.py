@@ -71,9 +71,12 @@ def test_a_list_for_a_patient(patient: str):
     assert shown["patient"]["egfr"] == 28
 
 
-@pytest.mark.parametrize("text", ["warfarin, aspirin", "warfarin; aspirin", "-", "FILE"])
+@pytest.mark.parametrize(
+    "text",
+    ["warfarin, aspirin", "warfarin; aspirin", "-", "FILE", '["Coumadin", {"name": "ASA", "dose": "81 mg"}]'],
+)
 def test_ways_to_give_the_list(text: str, tmp_path: Path):
-    """Separated by comma or semicolon, a line each from standard input or from a file; no patient needed."""
+    """By comma or semicolon, a line each from standard input or a file, as JSON; no patient needed."""
     lines = "Coumadin 5 mg po daily\n\nASA 81 mg\n"
     if text == "FILE":
         text = str(tmp_path / "orders.txt")
@@ -81,6 +84,14 @@ def test_ways_to_give_the_list(text: str, tmp_path: Path):
     shown = read(text, stdin=lines)
     assert shown["drugs"] == ["warfarin", "aspirin"]
     assert {f["kind"] for f in shown["findings"]} == {"interaction"}
+
+
+def test_current_drugs_by_name_alone(tmp_path: Path):
+    """What the patient takes may be a list of names, and the patient may stand in a field of its own."""
+    path = tmp_path / "patient.json"
+    path.write_text(json.dumps({"patient": {"medications": ["Coumadin 5 mg"]}}), encoding="utf-8")
+    shown = read("aspirin", "--patient", str(path))
+    assert [(f["drug"], f["other"]) for f in shown["findings"]] == [("aspirin", "warfarin")]
 
 
 def test_one_ingredient_in_two_orders():
@@ -137,6 +148,7 @@ def test_site_rules(tmp_path: Path):
         ('{"medications": [{"dose": "1"}]}', "field medications.0.name"),
         ('{"id": "1", "vignette": "short"}', "field vignette"),
         ("[]", "field the file"),
+        ('{"patient": {"age": "old"}}', "field age"),
     ],
 )
 def test_bad_patients_are_refused(text: str, told: str, tmp_path: Path):
@@ -150,7 +162,9 @@ def test_bad_patients_are_refused(text: str, told: str, tmp_path: Path):
     assert "old" not in str(result.exception)
 
 
-@pytest.mark.parametrize("arguments", [(" ; ",), ("aspirin", "--patient", "/nowhere/patient.json")])
+@pytest.mark.parametrize(
+    "arguments", [(" ; ",), ("[1]",), ('["aspirin"',), ("aspirin", "--patient", "/nowhere/patient.json")]
+)
 def test_nothing_to_read(arguments: tuple[str, ...]):
     """An empty list and a missing file are errors of their own."""
     assert isinstance(run(*arguments).exception, BadInput)

@@ -42,7 +42,8 @@ def check(
         str,
         typer.Argument(
             metavar="LIST",
-            help='Drugs separated by ";" or ","; or a file, or "-" for standard input, with an order a line.',
+            help='Drugs separated by ";" or ","; or a file, or "-" for standard input, with an order a line; '
+            "or a JSON list of them.",
         ),
     ],
     patient: Annotated[
@@ -131,16 +132,42 @@ def _print(shown: Mapping[str, Any]) -> None:
 
 def _orders(text: str) -> list[str]:
     """The orders of the argument. Raises `BadInput`."""
+    where = ""
     if text == "-":
-        lines = sys.stdin.read().splitlines()
-    elif Path(text).is_file():
-        lines = _text(Path(text)).splitlines()
+        where, text = "standard input", sys.stdin.read()
+    elif not text.lstrip().startswith("[") and Path(text).is_file():
+        where, text = text, _text(Path(text))
+    if text.lstrip().startswith("["):
+        lines = _listed(text, where or "LIST")
+    elif where:
+        lines = text.splitlines()
     else:
         lines = text.split(";" if ";" in text else ",")
     found = [line.strip() for line in lines if line.strip()]
     if not found:
         raise BadInput("LIST: no order in it; name drugs, a file of orders, or - for standard input")
     return found
+
+
+def _listed(text: str, where: str) -> list[str]:
+    """A JSON list of orders: texts, or objects with a name and perhaps dose, route and frequency."""
+    try:
+        orders = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{where}, line {error.lineno}, column {error.colno}: {error.msg}") from None
+    found = []
+    for number, order in enumerate(orders):
+        parts = (
+            [order.get(name) for name in ("name", "dose", "route", "frequency")] if _named(order) else [order]
+        )
+        if not all(isinstance(part, str) for part in parts if part is not None):
+            raise BadInput(f'{where}, [{number}]: an order is a text, or an object with a "name"')
+        found.append(" ".join(part for part in parts if part))
+    return found
+
+
+def _named(order: Any) -> bool:
+    return isinstance(order, dict) and "name" in order
 
 
 def _patient(path: Path | None) -> tuple[Context, str]:
@@ -151,6 +178,8 @@ def _patient(path: Path | None) -> tuple[Context, str]:
         value = json.loads(_text(path))
     except json.JSONDecodeError as error:
         raise BadInput(f"{path}, line {error.lineno}, column {error.colno}: {error.msg}") from None
+    if isinstance(value, dict) and len(value) == 1:
+        value = value.get("patient", value.get("context", value))
     try:
         if isinstance(value, dict) and "vignette" in value:
             vignette = Vignette.model_validate(value)
