@@ -26,10 +26,13 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails
 
+from shared import protocols
 from shared.errors import SettingsError
 from shared.settings import Settings
 from shared.toml_lines import fault, lines_of, syntax_fault
@@ -45,7 +48,6 @@ _INLINE_KEYS = {
     "authorization",
     "bearer",
 }
-_OURS = {"model", "messages", "response_format", "stream", "n"}  # what a request holds beside the parameters
 
 
 def _address(url: str) -> str:
@@ -60,14 +62,20 @@ def _address(url: str) -> str:
         raise ValueError(
             "must hold no user, password, query or fragment; a key goes into key_env or key_file"
         )
-    if parts.path.rstrip("/").endswith("/chat/completions"):
-        raise ValueError("must end before /chat/completions, which the client adds")
+    return url.rstrip("/")
+
+
+def _proxy(url: str) -> str:
+    try:
+        good = bool(urlsplit(url).port) and re.fullmatch(r"http://[^/@?#\s]+/?", url)
+    except ValueError:  # a port that is no number
+        good = None
+    if not good:
+        raise ValueError("must be http://host:port; no proxy is spoken to that asks for a user or by https")
     return url.rstrip("/")
 
 
 def _parameters(parameters: dict[str, Any]) -> dict[str, Any]:
-    if taken := sorted(_OURS & parameters.keys()):
-        raise ValueError(f"must not hold {', '.join(taken)}: the request sets it")
     try:
         json.dumps(parameters, allow_nan=False)
     except (TypeError, ValueError):
@@ -104,7 +112,7 @@ class Model(BaseModel):
 
     name: Name  # the table's
     provider: Slug  # who bills; keys and limits are grouped by it
-    protocol: Literal["openai"]  # the module of workers.clients
+    protocol: protocols.Name  # the module of workers.clients
     location: Literal["remote", "local"]
     simulated: bool = False
     family: Slug
@@ -112,6 +120,8 @@ class Model(BaseModel):
     model: Name = ""  # the name asked for; empty in the file = `name`
     key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     key_file: Path | None = None  # relative to models.toml
+    proxy: Annotated[str, AfterValidator(_proxy)] | None = None  # http://host:port; None: directly
+    ca_file: Path | None = None  # PEM, relative to models.toml; the only authorities that are trusted
     connect_s: Seconds = 5.0
     deadline_s: Seconds = 0.0  # T, of one whole attempt; not given: 60 s remote, 600 s local
     max_in_flight: Count | None = None  # these three over all workers and machines
@@ -119,7 +129,7 @@ class Model(BaseModel):
     tokens_per_minute: Count | None = None  # prompt and answer
     usd_per_mtok_in: Price | None = None  # per million tokens; None = not known, 0 = free
     usd_per_mtok_out: Price | None = None
-    structured: bool = True  # send the answer's JSON schema as response_format
+    structured: bool = True  # send the answer's JSON schema, in the protocol's own way
     parameters: Annotated[dict[str, Any], AfterValidator(_parameters)] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -128,10 +138,22 @@ class Model(BaseModel):
         by_location = {"deadline_s": 600.0 if given.get("location") == "local" else 60.0}
         return {"model": given.get("name"), **by_location, **given}
 
+    @field_validator("base_url", "parameters")
+    @classmethod
+    def _spoken(cls, value: Any, info: ValidationInfo) -> Any:
+        if protocol := info.data.get("protocol"):  # else that is the fault that is told
+            check = protocols.check_address if info.field_name == "base_url" else protocols.check_parameters
+            check(protocol, value)
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> Model:
         if self.key_env is not None and self.key_file is not None:
             raise ValueError("key_env and key_file are both given; leave one out")
+        if self.protocol == "gemini" and "/" in self.model:
+            raise ValueError("model is the bare name, without models/")
+        if self.ca_file is not None and not self.base_url.lower().startswith("https:"):
+            raise ValueError("ca_file is given, but base_url is not https: change it, or leave ca_file out")
         if self.connect_s > self.deadline_s:
             raise ValueError("connect_s is longer than deadline_s, which includes it")
         if self.simulated != self.name.startswith("sim-"):
@@ -206,8 +228,9 @@ def load_registry(path: Path) -> Registry:
                     fault(path, lines, ("models", name, *loc), what) for loc, what in _explain(error, known)
                 ]
             else:
-                key_file = model.key_file and path.parent / model.key_file
-                models.append(model.model_copy(update={"key_file": key_file}))
+                given = {name: getattr(model, name) for name in ("key_file", "ca_file")}
+                files = {name: file and path.parent / file for name, file in given.items()}
+                models.append(model.model_copy(update=files))
 
     used = {str(table.get("provider")) for table in tables.values() if isinstance(table, dict)}
     providers, more = _providers(document.get("providers", {}), used)

@@ -1,4 +1,4 @@
-"""An HTTP server with the shapes of chat completions, which answers as a test says."""
+"""An HTTP server for all protocols, which answers as a test says; the shapes of chat completions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ class Server(ThreadingHTTPServer):
         self.body: Any = completion()
         self.hold: threading.Event | None = None
         super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+        self.root = f"http://127.0.0.1:{self.server_port}"
+        self.url = f"{self.root}/v1"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -56,11 +57,12 @@ class Handler(BaseHTTPRequestHandler):
             return
         sent = self.server.body
         payload = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
-        given = {
-            "Content-Type": "application/json",
-            "Content-Length": str(len(payload)),
-            **self.server.headers,
-        }
+        given = {"Content-Type": "application/json", **self.server.headers}
+        if given.get("Transfer-Encoding") == "chunked":  # a piece a line, as streams come
+            pieces = [*payload.splitlines(keepends=True), b""]
+            payload = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+        else:
+            given.setdefault("Content-Length", str(len(payload)))
         self.send_response_only(self.server.status)
         for name, value in given.items():
             self.send_header(name, value)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
@@ -15,66 +14,12 @@ from typing import Any
 import pytest
 
 from shared.errors import GivenUp, ModelError, OverLength, RateLimited, Refused, Rejected, Unavailable
-from shared.registry import Model, price
-from tests.workers.chat_server import CANARY, Server, chat_servers, completion
-from workers.clients import CallsInFlight, Reply, client_for, openai
+from shared.registry import price
+from tests.workers.asking import KEY, MESSAGES, SCHEMA, ask, calls, failure, model_of, server, servers
+from tests.workers.chat_server import CANARY, Server, completion
+from workers.clients import CallsInFlight, exchange
 
-KEY = "sk-secret-4242"
-MESSAGES = [{"role": "system", "content": "be brief"}, {"role": "user", "content": f"{CANARY} naïve"}]
-SCHEMA = {"type": "object", "properties": {"grade": {"type": "number"}}}
-
-
-@pytest.fixture
-def servers() -> Iterator[Callable[[], Server]]:
-    with chat_servers() as start:
-        yield start
-
-
-@pytest.fixture
-def server(servers: Callable[[], Server]) -> Server:
-    return servers()
-
-
-@pytest.fixture
-def calls() -> Iterator[CallsInFlight]:
-    calls = CallsInFlight()
-    yield calls
-    calls.close_all()
-
-
-def model_of(server: Server, **changes: Any) -> Model:
-    base = {
-        "name": "oak",
-        "provider": "acme",
-        "protocol": "openai",
-        "location": "remote",
-        "family": "oak",
-        "base_url": server.url,
-        "model": "oak-asked-for",
-        "parameters": {"temperature": 0.2, "max_tokens": 1200},
-    }
-    return Model.model_validate({**base, **changes})
-
-
-def ask(server: Server, calls: CallsInFlight, **changes: Any) -> Reply:
-    model = model_of(server, **changes)
-    return client_for(model).ask(
-        model, MESSAGES, schema_name="review", schema=SCHEMA, request_id="owed-1:2", calls=calls
-    )
-
-
-def failure(server: Server, calls: CallsInFlight, kind: type[ModelError], **changes: Any) -> ModelError:
-    """The error of a call; whatever it is, it names neither text nor key, after one request at most."""
-    before = len(server.requests)
-    with pytest.raises(ModelError) as caught:
-        ask(server, calls, **changes)
-    error = caught.value
-    assert type(error) is kind
-    told = repr(error) + "".join(traceback.format_exception(error))
-    assert CANARY not in told
-    assert KEY not in told
-    assert len(server.requests) - before <= 1
-    return error
+__all__ = ["calls", "server", "servers"]  # fixtures
 
 
 def test_the_request_is_the_protocols(server: Server, calls: CallsInFlight) -> None:
@@ -190,8 +135,8 @@ def test_each_status_has_its_error(
         ({"Retry-After": "Wed, 21 Oct 2026 07:28:30 -0000", "Date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 30),
         ({"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT", "Date": "Wed, 21 Oct 2026 07:28:30 GMT"}, 0),
         ({"Retry-After": "Wed, 21 Oct 1992 07:28:00 GMT"}, 0),
-        ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}, openai.MAX_RETRY_AFTER_S),
-        ({"Retry-After": "999999999"}, openai.MAX_RETRY_AFTER_S),
+        ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}, exchange.MAX_RETRY_AFTER_S),
+        ({"Retry-After": "999999999"}, exchange.MAX_RETRY_AFTER_S),
         ({"Retry-After": "-5"}, None),
         ({"Retry-After": "nan"}, None),
         ({"Retry-After": "soon"}, None),

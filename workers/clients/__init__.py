@@ -55,7 +55,8 @@ class Client(Protocol):
     ) -> Reply:
         """Send `messages` once and wait for the whole answer, at most `model.deadline_s` seconds.
 
-        `schema` is the JSON schema of the answer, `request_id` "<owed answer>:<claim number>",
+        `schema` is the JSON schema of the answer, asked for in the provider's own way unless the model is
+        not `structured`; `request_id` is "<owed answer>:<claim number>",
         `seed` (31 bits) what the provider is to sample by, where it takes one. Raises
         `ModelError`: `RateLimited`, `Unavailable`, `Rejected` (also when the model's key cannot be read),
         `Refused`, `OverLength`, `GivenUp`.
@@ -65,9 +66,14 @@ class Client(Protocol):
 
 def client_for(model: Model) -> Client:
     """The client that speaks the model's protocol."""
-    from workers.clients import openai  # here, since it needs the types above
+    from workers.clients import anthropic, gemini, ollama, openai  # here, since they need the types above
 
-    protocols: dict[str, Client] = {"openai": openai}
+    protocols: dict[str, Client] = {
+        "openai": openai,
+        "anthropic": anthropic,
+        "gemini": gemini,
+        "ollama": ollama,
+    }
     return protocols[model.protocol]
 
 

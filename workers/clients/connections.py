@@ -9,6 +9,9 @@ is closed. The sockets are ours (httpcore's network backend): each wait gets wha
 Nothing is retried (design, rule 9), not even on a kept connection that the server closed meanwhile: whether
 the request was read before cannot be known, and an answer paid twice is worse than a wait. So that this stays
 rare, a connection is used again only within `IDLE_S` and if the server has not closed it visibly.
+
+A call goes the way that its `Route` says and no other: the environment's proxies (HTTPS_PROXY and the like)
+are not asked, since what leaves the house, and by which door, is said in models.toml.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import select
 import socket
 import ssl
@@ -24,12 +28,13 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpcore
 import httpx
 
-from shared.errors import GivenUp, Unavailable
+from shared.errors import GivenUp, ModelError, Rejected, Unavailable
 
 IDLE_S = 1.5
 """A connection idle for longer is not used again: the shortest keep-alive in the field is 2 s (gunicorn)."""
@@ -37,9 +42,20 @@ IDLE_S = 1.5
 MAX_BODY = 4 * 1024 * 1024
 """Longest body that is read, in bytes."""
 
+UNPAID = {"prompt_tokens": 0, "completion_tokens": 0}
+"""Nothing of the request was sent."""
+
 # Requests carry patients and keys; at INFO and DEBUG these two describe them.
 for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Route:
+    """How a server is reached: by which HTTP proxy (http://host:port), trusting which authorities alone."""
+
+    proxy: str | None = None  # None: directly
+    ca_file: Path | None = None  # PEM; None: those of `CallsInFlight`
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,9 +85,14 @@ def _until(then: float) -> float:
 
 
 class _Wire(httpcore.NetworkBackend):
-    """The socket below one connection: whoever waits on it waits until the deadline of the call at most."""
+    """The socket below one connection: whoever waits on it waits until the deadline of the call at most.
 
-    def __init__(self) -> None:
+    `tunnels`: the host that it connects to is a proxy, which is asked for a tunnel before TLS begins.
+    """
+
+    def __init__(self, *, tunnels: bool = False) -> None:
+        self._tunnels = tunnels
+        self.tunnelling = False  # connected to the proxy, and not yet to the server behind it
         self.cut_off = False
         self.wrote = False  # some of the current call's request has been sent
         self._deadline = self._connect_by = 0.0  # time.monotonic(), seconds
@@ -80,13 +101,13 @@ class _Wire(httpcore.NetworkBackend):
 
     def begin(self, connect_s: float, deadline_s: float) -> None:
         """A new call: the clocks start."""
-        self.wrote = False
+        self.wrote = self.tunnelling = False
         self._deadline = time.monotonic() + deadline_s
         self._connect_by = time.monotonic() + min(connect_s, deadline_s)
 
     def left(self) -> float:
-        """Seconds left of the call; `TimeoutError` when there are none."""
-        return _until(self._deadline)
+        """Seconds left of the call, or to connect; `TimeoutError` when there are none."""
+        return _until(self._connect_by if self.tunnelling else self._deadline)
 
     def left_to_connect(self) -> float:
         """Seconds left to connect; `TimeoutError` when there are none."""
@@ -133,6 +154,7 @@ class _Wire(httpcore.NetworkBackend):
                     sock.connect(address)
                     self.hold(sock)
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    self.tunnelling = self._tunnels
                     return _Stream(self, sock)
                 except OSError:
                     self.close(sock)
@@ -161,7 +183,7 @@ class _Stream(httpcore.NetworkStream):
             while buffer:
                 self._socket.settimeout(self._wire.left())
                 sent = self._socket.send(buffer)
-                self._wire.wrote = True
+                self._wire.wrote = not self._wire.tunnelling
                 buffer = buffer[sent:]
 
     def close(self) -> None:
@@ -185,6 +207,7 @@ class _Stream(httpcore.NetworkStream):
             except OSError:
                 self._wire.close(sock)
                 raise
+        self._wire.tunnelling = False
         return _Stream(self._wire, sock)
 
     def get_extra_info(self, info: str) -> Any:
@@ -198,12 +221,16 @@ class _Stream(httpcore.NetworkStream):
 class _Connection(httpx.HTTPTransport):
     """An httpx transport of one kept connection over a wire of our own."""
 
-    def __init__(self, tls: ssl.SSLContext) -> None:
+    def __init__(self, tls: ssl.SSLContext, scheme: str, proxy: str | None) -> None:
         super().__init__(verify=tls, trust_env=False)
-        self.wire = _Wire()
+        self.wire = _Wire(tunnels=proxy is not None and scheme == "https")
         self.idle_since = 0.0
         # httpx hands no network backend through to httpcore, so its (still empty) pool is replaced.
-        self._pool = httpcore.ConnectionPool(tls, max_connections=1, network_backend=self.wire)
+        self._pool = (
+            httpcore.ConnectionPool(tls, max_connections=1, network_backend=self.wire)
+            if proxy is None
+            else httpcore.HTTPProxy(proxy, ssl_context=tls, max_connections=1, network_backend=self.wire)
+        )
 
     def post(
         self, url: str, headers: Mapping[str, str], content: bytes, connect_s: float, deadline_s: float
@@ -231,15 +258,20 @@ class _Connection(httpx.HTTPTransport):
         return HTTPAnswer(response.status_code, response.headers, bytes(body))
 
 
+Host = tuple[str, str, int | None, Route]
+"""Scheme, name, port and way: a kept connection is for calls of the same four."""
+
+
 class CallsInFlight:
     """All calls of this process to model servers, and the connections kept for the next; thread-safe."""
 
     def __init__(self, tls: ssl.SSLContext | None = None, idle_s: float = IDLE_S) -> None:
-        """`tls` is by default httpx's: certifi's authorities, or those of SSL_CERT_FILE or SSL_CERT_DIR."""
-        self._tls = tls
+        """`tls`, of routes without `ca_file`, is by default httpx's: certifi's authorities, or those of
+        SSL_CERT_FILE or SSL_CERT_DIR."""
+        self._tls: dict[Path | None, ssl.SSLContext] = {} if tls is None else {None: tls}
         self._idle_s = idle_s
         self._lock = threading.Lock()
-        self._idle: dict[tuple[str, str, int | None], deque[_Connection]] = {}
+        self._idle: dict[Host, deque[_Connection]] = {}
         self._open: set[_Connection] = set()
         self._closed = False
 
@@ -249,16 +281,24 @@ class CallsInFlight:
         return len(self._open)
 
     def post(
-        self, url: str, *, headers: Mapping[str, str], content: bytes, connect_s: float, deadline_s: float
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        content: bytes,
+        connect_s: float,
+        deadline_s: float,
+        route: Route = Route(),
     ) -> HTTPAnswer:
         """Send one POST; a response of any status, redirects included, is returned.
 
-        All of it together takes at most `deadline_s` seconds (resolving a host's name, which cannot be cut
-        short, is the one exception). Raises `Unavailable` (no connection, connection cut, deadline passed,
-        broken HTTP, body too long) and `GivenUp` (after `close_all`).
+        All of it together takes at most `deadline_s` seconds, `connect_s` of them until the server itself is
+        reached (resolving a host's name, which cannot be cut short, is the one exception). Raises
+        `Unavailable` (no connection, connection cut, deadline passed, broken HTTP, body too long), `Rejected`
+        (`ca_file` cannot be read, the proxy forbids the way) and `GivenUp` (after `close_all`).
         """
         parsed = httpx.URL(url)
-        host = (parsed.scheme, parsed.host, parsed.port)
+        host = (parsed.scheme, parsed.host, parsed.port, route)
         connection = self._take(host)
         reusable = False
         try:
@@ -266,17 +306,7 @@ class CallsInFlight:
             reusable = True
             return answer
         except httpx.HTTPError as error:
-            # Only the kind of error is passed on: its text may quote the response, its attributes the key.
-            unpaid = {} if connection.wire.wrote else {"prompt_tokens": 0, "completion_tokens": 0}
-            if connection.wire.cut_off:
-                raise GivenUp("the call was closed at shutdown", **unpaid) from None
-            if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError):
-                raise Unavailable(
-                    f"no connection within {connect_s:g} s: {type(error).__name__}", **unpaid
-                ) from None
-            if isinstance(error, httpx.TimeoutException):
-                raise Unavailable(f"the deadline of {deadline_s:g} s passed", **unpaid) from None
-            raise Unavailable(f"the connection failed: {type(error).__name__}", **unpaid) from None
+            raise _failure(error, connection.wire, connect_s, deadline_s) from None
         finally:
             self._give_back(host, connection, reusable)
 
@@ -296,25 +326,40 @@ class CallsInFlight:
             connection.close()
         return len(opened)
 
-    def _take(self, host: tuple[str, str, int | None]) -> _Connection:
+    def _take(self, host: Host) -> _Connection:
         """The connection used last, if still fresh, or a new one; those grown old are closed."""
         oldest_wanted = time.monotonic() - self._idle_s
         with self._lock:
             if self._closed:
-                raise GivenUp("no call is made during shutdown", prompt_tokens=0, completion_tokens=0)
+                raise GivenUp("no call is made during shutdown", **UNPAID)
+            scheme, _, _, route = host
+            tls = self._context(route.ca_file)
             stack = self._idle.setdefault(host, deque())
             old = []
             while stack and stack[0].idle_since < oldest_wanted:
                 old.append(stack.popleft())
-            if self._tls is None:
-                self._tls = httpx.create_ssl_context()  # costs 20 ms: one for all connections
-            connection = stack.pop() if stack else _Connection(self._tls)
+            connection = stack.pop() if stack else _Connection(tls, scheme, route.proxy)
             self._open.add(connection)
         for forgotten in old:
             forgotten.close()
         return connection
 
-    def _give_back(self, host: tuple[str, str, int | None], connection: _Connection, reusable: bool) -> None:
+    def _context(self, ca_file: Path | None) -> ssl.SSLContext:
+        """The TLS context of these authorities. It costs 20 ms: one for all connections."""
+        if ca_file not in self._tls:
+            try:
+                self._tls[ca_file] = (
+                    httpx.create_ssl_context()
+                    if ca_file is None
+                    else ssl.create_default_context(cafile=str(ca_file))
+                )
+            except OSError as error:  # ssl.SSLError is one: no certificate in it
+                where = "SSL_CERT_FILE or SSL_CERT_DIR" if ca_file is None else f"the ca_file {ca_file}"
+                why = f"{where} cannot be read ({type(error).__name__}): name a PEM file"
+                raise Rejected(why, **UNPAID) from None
+        return self._tls[ca_file]
+
+    def _give_back(self, host: Host, connection: _Connection, reusable: bool) -> None:
         with self._lock:
             self._open.remove(connection)
             if keep := reusable and not self._closed:
@@ -322,6 +367,23 @@ class CallsInFlight:
                 self._idle[host].append(connection)
         if not keep:
             connection.close()
+
+
+def _failure(error: httpx.HTTPError, wire: _Wire, connect_s: float, deadline_s: float) -> ModelError:
+    """The error as ours, of which only the kind is told: its text may quote the response."""
+    kind = type(error).__name__
+    unpaid = {} if wire.wrote else UNPAID
+    if wire.cut_off:
+        return GivenUp("the call was closed at shutdown", **unpaid)
+    if isinstance(error, httpx.ProxyError) and (status := re.match(r"[45]\d\d\b", str(error))):
+        forbids = status[0][0] == "4" and status[0] not in ("408", "425", "429")
+        refusal = f"the proxy refused the way to the server: {status[0]}"
+        return (Rejected if forbids else Unavailable)(refusal, **unpaid)
+    if wire.tunnelling or isinstance(error, httpx.ConnectTimeout | httpx.ConnectError):
+        return Unavailable(f"no connection within {connect_s:g} s: {kind}", **unpaid)
+    if isinstance(error, httpx.TimeoutException):
+        return Unavailable(f"the deadline of {deadline_s:g} s passed", **unpaid)
+    return Unavailable(f"the connection failed: {kind}", **unpaid)
 
 
 calls_in_flight = CallsInFlight()
