@@ -13,11 +13,15 @@ class Policy(Strict):
 
     `allow`: "local" and "remote" are where a model runs, "simulated" is any simulated model, wherever it
     runs. `deny`: names that may never. `only`: if given, no other names may. All three must agree.
+
+    `mask`: what a remote model, simulated or not, sees of who the patient is. strict: what the record gives
+    and what patterns find is masked (`shared.masking`); structured: what the record gives; off: nothing is.
     """
 
     allow: tuple[Literal["local", "simulated", "remote"], ...] = ("local", "simulated")
     deny: tuple[str, ...] = ()
     only: tuple[str, ...] | None = None
+    mask: Literal["strict", "structured", "off"] = "strict"
 
     def allows(self, candidate: Candidate) -> bool:
         """Whether this model may see a patient of the source."""

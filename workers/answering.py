@@ -139,12 +139,15 @@ def _attempt(
 ) -> Refusal | None:
     """One claim, begun at `begun` (monotonic), to its end: whatever happens, it ends with this function."""
     reply = None
+    masked: int | None = None  # not known before there is a question
     try:
         if claim.raw_id is not None:
             read_stored(ctx, seen, claim, model, claim.raw_id)
             return None
         with ctx.transaction() as session:
-            question = question_for(session, ctx.vault, seen, claim, names=ctx.registry.names())
+            names = ctx.registry.names()
+            question = question_for(session, ctx.vault, seen, claim, model=model, names=names)
+        masked = question.masked
         if not Policy.model_validate(seen.policy).allows(candidate(model)):
             raise PolicyError("the source's policy forbids this model")
         if time.monotonic() - begun > ctx.settings.lease_slack_s:
@@ -161,14 +164,17 @@ def _attempt(
             seed=seen.seed % 2**31 if model.simulated else None,
         )
         place.leave("answered", tokens=_sum(reply.prompt_tokens, reply.completion_tokens))
-        stored_id = hold(ctx, lambda: store_raw(ctx, seen, claim, model, reply))
+        stored_id = hold(ctx, lambda: store_raw(ctx, seen, claim, model, reply, masked))
         if stored_id is not None:
             read_stored(ctx, seen, claim, model, stored_id, question)
         return None
     except GivenUp as error:
         # no token was paid for what was never sent
         place.leave("unsent" if error.prompt_tokens == 0 else "failed")
-        _give_back(ctx, seen, claim, "unsent" if error.prompt_tokens == 0 else "given_up")
+        if error.prompt_tokens == 0:
+            _give_back(ctx, seen, claim, "unsent")
+        else:
+            _give_back(ctx, seen, claim, "given_up", masked)
         return Stopping()
     except ModelError as error:
         failure = error  # an except clause's own name is gone when the lambda runs again
@@ -180,7 +186,7 @@ def _attempt(
             tokens=_sum(error.prompt_tokens, error.completion_tokens),
             retry_after_s=verdict.wait_s if verdict.limited else None,
         )
-        return hold(ctx, lambda: _failed(ctx, seen, claim, model, failure, verdict, place))
+        return hold(ctx, lambda: _failed(ctx, seen, claim, model, failure, verdict, place, masked))
     except (PolicyError, ErasedError) as error:
         reason = "policy" if isinstance(error, PolicyError) else "erased"
         with ctx.transaction() as session:
@@ -190,7 +196,7 @@ def _attempt(
     except OperationalError:
         # PostgreSQL was away for longer than we hold: nobody's fault, so nothing is counted
         outcome = "unsent" if reply is None else "lost"
-        hold(ctx, lambda: _give_back(ctx, seen, claim, outcome))
+        hold(ctx, lambda: _give_back(ctx, seen, claim, outcome, None if reply is None else masked))
         raise
     except Exception as error:  # noqa: BLE001
         # a bug of ours: the row is freed and counted, so it ends even if the bug stays; the type alone is
@@ -200,7 +206,14 @@ def _attempt(
 
 
 def _failed(
-    ctx: Context, seen: Look, claim: Claim, model: Model, error: ModelError, verdict: Verdict, place: Place
+    ctx: Context,
+    seen: Look,
+    claim: Claim,
+    model: Model,
+    error: ModelError,
+    verdict: Verdict,
+    place: Place,
+    masked: int | None,
 ) -> Refusal | None:
     """Book a failed call and what follows from it.
 
@@ -211,6 +224,7 @@ def _failed(
         error.completion_tokens,
         price(model, error.prompt_tokens, error.completion_tokens),
         error.status,
+        masked,
     )
     with ctx.transaction() as session:
         owed_answers.close_call(session, seen.id, claim.claim, "failed", usage, error.kind)
@@ -266,8 +280,8 @@ def _sum(*tokens: int | None) -> int | None:
     return sum(known) if known else None
 
 
-def _give_back(ctx: Context, seen: Look, claim: Claim, outcome: str) -> None:
+def _give_back(ctx: Context, seen: Look, claim: Claim, outcome: str, masked: int | None = None) -> None:
     """End the claim as if it had never been; its call, if it is not booked yet, ended so."""
     with ctx.transaction() as session:
-        owed_answers.close_call(session, seen.id, claim.claim, outcome, Usage())
+        owed_answers.close_call(session, seen.id, claim.claim, outcome, Usage(masked=masked))
         owed_answers.give_back(session, seen.id, claim.claim)

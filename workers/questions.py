@@ -1,4 +1,8 @@
-"""What a model is asked: the messages for one owed answer, rendered anew from the sealed record."""
+"""What a model is asked: the messages for one owed answer, rendered anew from the sealed record.
+
+What is the patient's (the case, the answer under review, an answer to repair) comes into a prompt through one
+function, `_Shown`: for a remote model it masks, by one table for the whole consultation.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +20,11 @@ from db.tables import Prompt as StoredPrompt
 from shared import prompts
 from shared.blind import render_answer
 from shared.errors import UnreadableAnswer
+from shared.masking import Mask, installed_finders
 from shared.medications import ingredients
+from shared.policy import Policy
 from shared.reading import read_answer
+from shared.registry import Model
 from shared.review_design import slots
 from shared.schemas import Recommendation, ReviewAnswer, Vignette
 
@@ -41,18 +48,21 @@ class Question:
     position: int = 0
     scrubbed: int = 0
     shown_characters: int | None = None  # length of the answer as the reviewer sees it
+    mask: Mask | None = None  # a remote model's: by it the answer is unmasked
+    masked: int | None = None  # how many places of the messages were masked; None: they are not masked
 
 
 def question_for(
-    session: Session, vault: Vault, seen: Look, claim: Claim, *, names: Collection[str]
+    session: Session, vault: Vault, seen: Look, claim: Claim, *, model: Model, names: Collection[str]
 ) -> Question:
-    """The question for an owed answer; a repair of its unreadable answer where that is due.
+    """The question of an owed answer to `model`; a repair of its unreadable answer where that is due.
 
     `names`: all that a model may call itself by. Raises `ErasedError`.
     """
     vignette = Vignette.model_validate_json(vault.open(session, seen.document_id))
     prompt = _prompt(session, seen.prompt_id)
-    case = prompts.render_case(vignette)
+    shown = _Shown(vignette, model, Policy.model_validate(seen.policy))
+    case = shown(prompts.render_case(vignette) if shown.mask is None else shown.mask.case)
     key = vault.site_key.digest("unknown drug")
     current = frozenset(
         code for taken in vignette.context.medications for code in ingredients(taken.name, key=key)
@@ -60,12 +70,29 @@ def question_for(
     if seen.kind == "generation":
         question = Question(prompts.generate_messages(prompt, case), "recommendation", prompt.schema, current)
     else:
-        question = _review(session, vault, seen, prompt, case, names, current)
-    if claim.repair_of is None:
-        return question
-    raw = json.loads(vault.open(session, claim.repair_of))["text"]
-    repair = prompts.repair_messages(question.messages, raw, fault_of(raw, seen.kind))
-    return replace(question, messages=repair)
+        question = _review(session, vault, seen, prompt, case, shown, names, current)
+    messages = question.messages
+    if claim.repair_of is not None:
+        raw = json.loads(vault.open(session, claim.repair_of))["text"]
+        messages = prompts.repair_messages(messages, shown(raw), fault_of(raw, seen.kind))
+    return replace(question, messages=messages, mask=shown.mask, masked=shown.masked)
+
+
+class _Shown:
+    """What a model is shown of a text: all of it in the house, without who it is about outside."""
+
+    def __init__(self, vignette: Vignette, model: Model, policy: Policy) -> None:
+        mode = "strict" if policy.mask == "off" else policy.mask
+        # with "off" there may still be an answer to read that was asked for with a mask
+        self.mask = Mask.of(vignette, mode, installed_finders()) if model.location == "remote" else None
+        self.masked: int | None = None if self.mask is None or policy.mask == "off" else 0
+
+    def __call__(self, text: str) -> str:
+        if self.mask is None or self.masked is None:
+            return text
+        done = self.mask.mask(text)
+        self.masked += done.total
+        return done.text
 
 
 def fault_of(raw: str, kind: str) -> str:
@@ -83,6 +110,7 @@ def _review(
     seen: Look,
     prompt: prompts.Prompt,
     case: str,
+    shown: _Shown,
     names: Collection[str],
     current: frozenset[str],
 ) -> Question:
@@ -92,15 +120,16 @@ def _review(
     slot = next(s for s in slots(seen.seat, (row.seat for row in rows), seen.seed) if s.item == item)
     recommendation = Recommendation.model_validate_json(vault.open(session, document_id))
     rendered = render_answer(recommendation, names)
+    answer = shown(rendered.text)
     return Question(
-        prompts.review_messages(prompt, case, rendered.text, slot.label, slot.fence),
+        prompts.review_messages(prompt, case, answer, slot.label, slot.fence),
         "review",
         prompt.schema,
         current,
         slot.label,
         slot.position,
         rendered.removed,
-        len(rendered.text),
+        len(answer),
     )
 
 

@@ -36,14 +36,17 @@ T = TypeVar("T")
 Schema = type[Recommendation] | type[ReviewAnswer]
 
 
-def store_raw(ctx: Context, seen: Look, claim: Claim, model: Model, reply: Reply) -> uuid.UUID | None:
-    """First commit: the raw answer, its usage and its call. None if it is not to be read: the claim is no
-    longer ours (late), or the text was erased meanwhile."""
+def store_raw(
+    ctx: Context, seen: Look, claim: Claim, model: Model, reply: Reply, masked: int | None = None
+) -> uuid.UUID | None:
+    """First commit: the raw answer as it came, its usage and its call (`masked`: of its question). None if it
+    is not to be read: the claim is no longer ours (late), or the text was erased meanwhile."""
     usage = Usage(
         reply.prompt_tokens,
         reply.completion_tokens,
         price(model, reply.prompt_tokens, reply.completion_tokens),
         200,
+        masked,
     )
     body = json.dumps({"text": reply.raw_text, "returned": reply.returned, "latency_s": reply.duration_s})
     with ctx.transaction() as session:
@@ -80,10 +83,13 @@ def read_stored(
     with ctx.transaction() as session:
         raw = json.loads(ctx.vault.open(session, raw_id))
         if question is None:
-            question = question_for(session, ctx.vault, seen, claim, names=ctx.registry.names())
+            names = ctx.registry.names()
+            question = question_for(session, ctx.vault, seen, claim, model=model, names=names)
     schema: Schema = Recommendation if seen.kind == "generation" else ReviewAnswer
     try:
         parsed = read_answer(raw["text"], schema)
+        if question.mask is not None:
+            parsed = question.mask.unmasked(parsed)
     except UnreadableAnswer:
         excuse = claim.tries + 1 >= ctx.settings.max_tries
         # one request to repair it, then afresh; what excuses the seat is kept for a better reader

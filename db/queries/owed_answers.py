@@ -66,7 +66,8 @@ CLOSE_CALL = text("""
     WITH closed AS (
         UPDATE model_calls
         SET outcome = :outcome, ended_at = now(), error_kind = :error_kind, status = :status,
-            prompt_tokens = :prompt_tokens, completion_tokens = :completion_tokens, cost_usd = :cost_usd
+            prompt_tokens = :prompt_tokens, completion_tokens = :completion_tokens, cost_usd = :cost_usd,
+            masked = :masked
         WHERE owed_answer_id = :id AND claim = :claim AND (outcome IS NULL OR outcome = 'lost')
         RETURNING owed_answer_id, source_id, cost_usd
     )
@@ -90,19 +91,18 @@ ATTACH_RAW = text("""
     WHERE id = :id AND state = 'owed' AND claims = :claim
 """)
 
-# The answer is read and stored: the row is done.
+# The answer is read and stored: the row is done. That is progress, which is not indexed, so both updates are
+# HOT.
 SETTLE = text("""
-    UPDATE owed_answers
-    SET state = 'answered', answer_id = :answer_id, raw_id = NULL, repair_of = NULL,
-        claimed_until = NULL, not_before = NULL
-    WHERE id = :id AND state = 'owed' AND claims = :claim
-""")
-
-# Progress is a stored answer. Not indexed, so this is a HOT update.
-PROGRESS = text("""
+    WITH settled AS (
+        UPDATE owed_answers
+        SET state = 'answered', answer_id = :answer_id, raw_id = NULL, repair_of = NULL,
+            claimed_until = NULL, not_before = NULL
+        WHERE id = :id AND state = 'owed' AND claims = :claim
+        RETURNING consultation_id, source_id
+    )
     UPDATE consultations c SET progressed_at = now(), held = NULL, fruitless = 0
-    FROM owed_answers o
-    WHERE o.id = :id AND c.id = o.consultation_id AND c.source_id = o.source_id
+    FROM settled s WHERE c.id = s.consultation_id AND c.source_id = s.source_id
 """)
 
 # The claim ends without an answer: counted or not, now or later, with a repair to ask for, or for good. A row
@@ -232,6 +232,7 @@ class Usage:
     completion_tokens: int | None = None
     cost_usd: Decimal | None = None
     status: int | None = None
+    masked: int | None = None  # places of the messages that were masked; None: not masked, or not sent
 
 
 def look(session: Session, owed_id: uuid.UUID) -> Look | None:
@@ -271,6 +272,7 @@ def close_call(
             "prompt_tokens": usage.prompt_tokens,
             "completion_tokens": usage.completion_tokens,
             "cost_usd": usage.cost_usd,
+            "masked": usage.masked,
         },
     )
 
@@ -284,10 +286,7 @@ def attach_raw(session: Session, owed_id: uuid.UUID, claim_number: int, raw_id: 
 def settle(session: Session, owed_id: uuid.UUID, claim_number: int, answer_id: uuid.UUID) -> bool:
     """Mark as answered; False if the claim is no longer ours."""
     done = session.execute(SETTLE, {"id": owed_id, "claim": claim_number, "answer_id": answer_id})
-    if _changed(done) == 0:
-        return False
-    session.execute(PROGRESS, {"id": owed_id})
-    return True
+    return _changed(done) == 1
 
 
 def release(

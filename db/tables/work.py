@@ -234,6 +234,8 @@ class ModelCall(Base):
     prompt_tokens: Mapped[int | None]
     completion_tokens: Mapped[int | None]
     cost_usd: Mapped[Decimal | None] = mapped_column(Numeric(14, 8))  # NULL: not known
+    # how many places of its messages were masked; NULL: not masked, not sent, or its process died
+    masked: Mapped[int | None]
 
     __table_args__ = (
         belongs_to("owed_answers", "owed_answer_id"),

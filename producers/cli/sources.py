@@ -11,7 +11,8 @@ from sqlalchemy.exc import IntegrityError
 
 from db.ids import new_id
 from db.tables import Audit, Source
-from producers.cli.common import Format, database, emit, out
+from producers.cli.acts import audit, source_named, suggest
+from producers.cli.common import Format, database, emit, err, out, registry
 from shared.errors import SettingsError
 from shared.policy import Policy
 
@@ -61,3 +62,81 @@ def list_(format_: Annotated[Format, typer.Option("--format")] = Format.table) -
         for s in found
     ]
     emit(rows, format_)
+
+
+NOTHING = "none"
+"""What empties a list of names."""
+
+
+@app.command("policy")
+def policy(
+    name: Annotated[str, typer.Argument(help="The source.")],
+    allow: Annotated[
+        list[str] | None, typer.Option(help="local, simulated, remote, or none; repeat for several.")
+    ] = None,
+    deny: Annotated[
+        list[str] | None, typer.Option(help="A model that may not, or none; repeat for several.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="No models but these, or none: any; repeat for several.")
+    ] = None,
+    mask: Annotated[
+        str | None, typer.Option(help="strict, structured or off: who it is about, for remote models.")
+    ] = None,
+    format_: Annotated[Format, typer.Option("--format")] = Format.table,
+) -> None:
+    """Show a source's policy, or change what is named; the rest of it stays.
+
+    It takes effect at the next draw and at the next claim, also for work that is accepted already.
+    """
+    given = {"allow": allow, "deny": deny, "only": only}
+    with database() as session:
+        source = source_named(session, name)
+        before = Policy.model_validate(source.policy)
+        changes: dict[str, object] = {
+            key: _list(key, words) for key, words in given.items() if words is not None
+        }
+        if mask is not None:
+            changes["mask"] = mask
+        _check_names([*(deny or ()), *(only or ())])
+        try:
+            after = Policy.model_validate({**before.model_dump(), **changes})
+        except ValidationError:
+            raise SettingsError(
+                "--allow is one of local, simulated, remote; --mask is one of strict, structured, off"
+            ) from None
+        if after != before:
+            source.policy = after.model_dump(mode="json")
+            told = "; ".join(f"{key} {_said(getattr(after, key))}" for key in changes)
+            audit(session, "source.policy", f"{source.id} {told}", source.id)
+    if format_ is not Format.table:
+        emit([{"name": name, **after.model_dump()}], format_)
+        return
+    for key, value in after.model_dump().items():
+        mark = "  (changed)" if value != before.model_dump()[key] else ""
+        out.print(f"{key:6} {_said(value)}{mark}", highlight=False)
+    if "remote" in after.allow and after.mask == "off":
+        err.print(
+            "its patients' names go to remote models as they stand: --mask strict masks them", style="yellow"
+        )
+
+
+def _list(option: str, words: list[str]) -> list[str] | None:
+    """The names of an option; `none` alone empties it (and lifts `only`)."""
+    if words != [NOTHING]:
+        return words
+    return None if option == "only" else []
+
+
+def _check_names(names: list[str]) -> None:
+    """A name that no model has would forbid nothing."""
+    known = registry()
+    for name in names:
+        if name != NOTHING and name not in known:
+            raise SettingsError(f"no model {name!r} in models.toml: {suggest(name, list(known))}")
+
+
+def _said(value: object) -> str:
+    if value is None:
+        return "any"
+    return ", ".join(value) or NOTHING if isinstance(value, list | tuple) else str(value)
