@@ -12,7 +12,7 @@ from producers.cli.common import err
 from shared.errors import ConsiliumError
 
 NAMES = (
-    *("up", "submit", "status", "results", "show", "consensus", "demo"),
+    *("up", "submit", "watch", "status", "results", "show", "consensus", "demo"),
     *("pause", "resume", "budget", "reparse", "workers", "health", "doctor", "metrics"),
     *("ensemble", "evaluate", "replay", "reviewers"),
     *("sources", "models", "failed", "chemistry", "history", "outcomes", "medications"),

@@ -58,6 +58,8 @@ CALLS = """
     JOIN owed_answers o ON o.id = m.owed_answer_id AND o.source_id = m.source_id
     JOIN consultations c ON c.id = o.consultation_id AND c.source_id = o.source_id
     WHERE c.submission_id = ANY(%(ids)s) AND m.outcome IS DISTINCT FROM 'unsent'
+      -- no connection was made: the panel knows nothing of it (no status, and 0 tokens, not NULL)
+      AND NOT (m.outcome = 'failed' AND m.status IS NULL AND coalesce(m.prompt_tokens = 0, false))
     ORDER BY m.owed_answer_id, m.claim
 """
 
