@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
+import psycopg
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
+
+_TLS = re.compile(r"(SSL error|server certificate|root certificate|server does not support SSL)[^\n]*")
 
 
 @cache  # never evicted: an engine that is dropped leaves its connections open
@@ -32,6 +37,18 @@ def engine_for(url: str) -> Engine:
             "keepalives_idle": 10,
         },
     )
+
+
+def why_away(error: DBAPIError | psycopg.Error) -> str | None:
+    """What was wrong with TLS, if that is why PostgreSQL could not be reached: a sentence's part; else None.
+
+    libpq's own words about the connection, before any statement: no row can stand in them.
+    """
+    orig = error.orig if isinstance(error, DBAPIError) else error
+    if not isinstance(orig, psycopg.OperationalError) or orig.sqlstate is not None:
+        return None
+    found = _TLS.search(str(orig))
+    return f"TLS: {found[0]}" if found else None
 
 
 @contextmanager

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
-import redis
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from db import migrate
-from db.engine import transaction
+from db.engine import transaction, why_away
 from db.queries import health
 from db.queries.health import Heartbeat, Worker
 from db.queries.heartbeats import OWN
+from producers.brokers import Unreachable, asked_redis, broker_of, depths, own_redis
 from shared.broker import QUEUES
 from shared.settings import Settings
 
@@ -52,18 +51,18 @@ def flows(settings: Settings) -> list[Check]:
     Where the database is away, or is not ours, what only it could tell is left out. Raises `SettingsError`.
     """
     url = settings.require_database()
-    broker = _broker(settings)
+    servers = _servers(settings)
     try:
         with transaction(url) as session:
             _bounded(session)
             migrations = migrated(session, url)
             if migrations.level != "ok":
-                return [_DATABASE, migrations, broker]
+                return [_DATABASE, migrations, *servers]
             beats = health.heartbeats(session, stale_s=settings.heartbeat_stale_s)
             workers = health.workers(session)
     except DBAPIError as error:
-        return [database_away(error), broker]
-    return [_DATABASE, migrations, broker, *flow(beats, workers)]
+        return [database_away(error), *servers]
+    return [_DATABASE, migrations, *servers, *flow(beats, workers)]
 
 
 def worker_flows(settings: Settings, name: str) -> list[Check]:
@@ -100,17 +99,9 @@ def worker_flows(settings: Settings, name: str) -> list[Check]:
 def queue_depths(settings: Settings) -> dict[str, int] | None:
     """Messages that lie in each of the broker's queues; None if it cannot be reached."""
     try:
-        with closing(broker_client(settings)) as client, client.pipeline(transaction=False) as pipe:
-            for queue in QUEUES:
-                pipe.llen(queue)
-            return dict(zip(QUEUES, pipe.execute(), strict=True))
-    except redis.RedisError:
+        return depths(settings)
+    except Unreachable:
         return None
-
-
-def broker_client(settings: Settings) -> redis.Redis:
-    """A client of the broker that gives up after 2 s. Raises `SettingsError`."""
-    return redis.Redis.from_url(settings.require_broker(), socket_timeout=2, socket_connect_timeout=2)
 
 
 def migrated(session: Session, url: str) -> Check:
@@ -132,19 +123,33 @@ _DATABASE = Check("postgresql", "ok", "reachable")
 
 def database_away(error: DBAPIError) -> Check:
     """The check of a database that gave no answer; a driver's message may quote a row and is not told."""
-    told = f"cannot be asked ({type(error.orig).__name__}): is it up, and is CONSILIUM_DATABASE_URL right?"
+    why = why_away(error) or type(error.orig).__name__
+    told = f"cannot be asked ({why}): is it up, and is CONSILIUM_DATABASE_URL right?"
     return Check("postgresql", "problem", told)
 
 
-BROKER_AWAY = Check(
-    "broker",
-    "problem",
-    "cannot be reached: is it up, and is CONSILIUM_BROKER_URL right? What is accepted waits for it",
-)
+def server_away(name: str, away: Unreachable) -> Check:
+    """The check of a broker or a Redis that gave no answer."""
+    why = f" ({away})" if str(away) else ""
+    told = f"cannot be reached{why}: is it up, and is CONSILIUM_{name.upper()}_URL right?"
+    return Check(name, "problem", f"{told} What is accepted waits for it")
 
 
-def _broker(settings: Settings) -> Check:
-    return BROKER_AWAY if queue_depths(settings) is None else Check("broker", "ok", "reachable")
+def _servers(settings: Settings) -> list[Check]:
+    """The broker, and Redis where that is another server."""
+    try:
+        depths(settings)
+        found = [Check("broker", "ok", f"reachable ({broker_of(settings).name})")]
+    except Unreachable as away:
+        found = [server_away("broker", away)]
+    if own_redis(settings):
+        try:
+            with asked_redis(settings.require_redis()) as client:
+                client.ping()
+            found.append(Check("redis", "ok", "reachable"))
+        except Unreachable as away:
+            found.append(server_away("redis", away))
+    return found
 
 
 def flow(beats: Sequence[Heartbeat], workers: Sequence[Worker]) -> list[Check]:

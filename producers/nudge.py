@@ -6,20 +6,22 @@ from functools import lru_cache
 from typing import Any
 
 from celery import Celery
+from kombu import Queue
 from kombu.exceptions import OperationalError
 
-from shared.broker import NUDGE, NUDGE_QUEUE, PUBLISH_RETRY, transport_options
-from shared.settings import Settings, get_settings
+from shared.broker import NUDGE, NUDGE_QUEUE, broker_config, queues
+from shared.settings import Settings
 
 _VISIBILITY_S = 900  # a producer consumes nothing; workers have their own
 
 
 @lru_cache(maxsize=1)
 def _sender(broker_url: str) -> Celery:
-    sender = Celery("consilium-producer", broker=broker_url)
+    sender = Celery("consilium-producer", set_as_current=False)
     sender.conf.update(
-        broker_transport_options=transport_options(get_settings(), _VISIBILITY_S),
-        task_publish_retry_policy=PUBLISH_RETRY,
+        broker_config(broker_url, _VISIBILITY_S),
+        # who sends to RabbitMQ declares the queue, and must declare what the workers do
+        task_queues=[Queue.from_dict(name, **options) for name, options in queues(broker_url).items()],
         task_ignore_result=True,
         broker_connection_timeout=2,
     )

@@ -2,7 +2,8 @@
 
 `consilium up` writes `connection.env` (mode 0600) into the local folder when it starts embedded services, so
 a second terminal's commands find them; a variable of the environment always wins. Every variable is named
-`CONSILIUM_` plus the field's name in capitals.
+`CONSILIUM_` plus the field's name in capitals. Secrets may lie in files instead, as Docker and Kubernetes
+give them: `CONSILIUM_SECRETS_DIR` names the folder.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.addresses import Address, address
 from shared.errors import SettingsError
 
 
@@ -27,7 +30,12 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".consilium"), description="Local folder: embedded data, logs, connection.env.")
     database_url: SecretStr | None = Field(None, description="PostgreSQL 16+; unset: the embedded one.")
-    broker_url: SecretStr | None = Field(None, description="Redis 6.2+ or Valkey; unset: the embedded one.")
+    broker_url: SecretStr | None = Field(
+        None, description="Redis 6.2+, Valkey or RabbitMQ 3.10+; unset: the embedded one."
+    )
+    redis_url: SecretStr | None = Field(
+        None, description="Redis for limits and counts; unset: the broker's, if that is Redis."
+    )
     site_key: SecretStr | None = Field(None, description="32 bytes, base64: wraps every data key.")
     models_file: Path | None = Field(None, description="models.toml; unset: the simulated panel's.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Level of our logs.")
@@ -125,10 +133,26 @@ class Settings(BaseSettings):
         return self.database_url.get_secret_value()
 
     def require_broker(self) -> str:
-        """The broker's address, or a `SettingsError` that says what to do."""
+        """The broker's address, or a `SettingsError` that says what to do; `shared.addresses` reads it."""
         if self.broker_url is None:
             raise SettingsError(_NOT_RUNNING.format(home=self.home, name="CONSILIUM_BROKER_URL"))
+        _address("CONSILIUM_BROKER_URL", self.broker_url)
         return self.broker_url.get_secret_value()
+
+    def require_redis(self) -> str:
+        """The address of the Redis that limits and chords are counted in, or a `SettingsError`."""
+        if self.redis_url is None:
+            broker = address(self.require_broker())
+            if broker.rabbitmq:
+                raise SettingsError(
+                    "CONSILIUM_BROKER_URL is RabbitMQ's, which cannot count: set CONSILIUM_REDIS_URL to a "
+                    "Redis for limits and for what belongs together"
+                )
+            return broker.url
+        redis = _address("CONSILIUM_REDIS_URL", self.redis_url)
+        if redis.rabbitmq:
+            raise SettingsError("CONSILIUM_REDIS_URL: it must begin with redis:// or rediss://")
+        return redis.url
 
     def require_models_file(self) -> Path:
         """The registry's file, or a `SettingsError` that says what to do."""
@@ -156,7 +180,7 @@ class Settings(BaseSettings):
 
 
 _NOT_SHAPING = {
-    *("home", "database_url", "broker_url", "site_key", "models_file", "log_level"),
+    *("home", "database_url", "broker_url", "redis_url", "site_key", "models_file", "log_level"),
     "safety_rules",
     *("metrics_host", "metrics_port", "metrics_token"),
 }
@@ -167,6 +191,15 @@ _NOT_RUNNING = (
 )
 
 
+SECRETS_DIR = "CONSILIUM_SECRETS_DIR"
+SECRETS = tuple(
+    f"CONSILIUM_{name.upper()}"
+    for name, field in Settings.model_fields.items()
+    if SecretStr in get_args(field.annotation)
+)
+"""Variables that may be given by a file named like them in lower case."""
+
+
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """The settings of this process, read once. Raises `SettingsError` naming the variable."""
@@ -175,9 +208,52 @@ def get_settings() -> Settings:
 
 
 def read_settings(env_file: Path | None = None, **changes: Any) -> Settings:
-    """The settings of the environment, over those of a file, under `changes`. Raises `SettingsError`."""
+    """The settings of the environment and of secrets' files, over those of a file, under `changes`.
+
+    Raises `SettingsError`.
+    """
+    secret = {name.removeprefix("CONSILIUM_").lower(): value for name, value in _in_files(os.environ).items()}
     try:
-        return Settings(_env_file=env_file, **changes)
+        return Settings(_env_file=env_file, **{**secret, **changes})
     except ValidationError as error:
         wrong = "; ".join(f"CONSILIUM_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
         raise SettingsError(f"bad settings: {wrong}") from None
+
+
+def with_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment with what lies in secrets' files, for child processes. Raises `SettingsError`."""
+    return {**{k: v for k, v in environ.items() if k != SECRETS_DIR}, **_in_files(environ)}
+
+
+def _in_files(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables by name from the files of the folder that `CONSILIUM_SECRETS_DIR` names; {} without it."""
+    if not (named := environ.get(SECRETS_DIR)):
+        return {}
+    folder = Path(named)
+    if not folder.is_dir():
+        raise SettingsError(f"{SECRETS_DIR}: {folder} is no folder")
+    return {
+        name: _read(name, folder / name.lower(), environ)
+        for name in SECRETS
+        if (folder / name.lower()).exists()
+    }
+
+
+def _read(name: str, path: Path, environ: Mapping[str, str]) -> str:
+    if environ.get(name):
+        raise SettingsError(f"{name} is set, and there is {path} too: give it in one place only")
+    try:
+        value = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no UTF-8"
+        raise SettingsError(f"{name}: {path} cannot be read ({why})") from None
+    if not value:
+        raise SettingsError(f"{name}: {path} is empty")
+    return value
+
+
+def _address(name: str, secret: SecretStr) -> Address:
+    try:
+        return address(secret.get_secret_value())
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}") from None

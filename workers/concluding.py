@@ -70,17 +70,19 @@ def conclude(ctx: Context, consultation_id: uuid.UUID) -> bool:
         ).scalar_one_or_none()
         if stored is None:
             return True
-        for row in history_rows(conclusion, answers, grades, gold):
-            session.execute(
-                insert(Interaction).values(
-                    consultation_id=consultation_id,
-                    source_id=found.source_id,
-                    kind=found.kind,
-                    purpose=found.purpose,
-                    latency_s=said.latencies[row["seat"]],
-                    **row,
-                )
-            )
+        of_all = {
+            "consultation_id": consultation_id,
+            "source_id": found.source_id,
+            "kind": found.kind,
+            "purpose": found.purpose,
+        }
+        session.execute(
+            insert(Interaction),
+            [
+                {**of_all, "latency_s": said.latencies[row["seat"]], **row}
+                for row in history_rows(conclusion, answers, grades, gold)
+            ],
+        )
         state = "completed" if conclusion.rule is None else "needs_review"
         consultations.end(session, consultation_id, state, conclusion.rule)
         owed_answers.void_rest(session, consultation_id)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from kombu import Exchange, Queue
+from kombu import Queue
 
-from shared.broker import PUBLISH_RETRY, QUEUES, SWEEP, transport_options
+from shared.broker import SWEEP, broker_config, queues
 from shared.settings import Settings
 
 
@@ -14,13 +14,13 @@ def celery_config(settings: Settings, visibility_s: float) -> dict[str, Any]:
     """The configuration; `visibility_s` comes from the longest deadline in the registry."""
     broker = settings.require_broker()
     return {
-        "broker_url": broker,
-        "broker_transport_options": transport_options(settings, visibility_s),
+        "task_routes": {"consilium.recompute_*": {"queue": "periodic"}},
+        **broker_config(broker, settings.visibility_s or visibility_s),
         # wait for the broker for ever: an outage is no reason to end
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         # flat chords, counted but never listened for
-        "result_backend": f"workers.backend.LeanRedisBackend+{broker}",
+        "result_backend": f"workers.backend.LeanRedisBackend+{settings.require_redis()}",
         "result_backend_thread_safe": True,
         "redis_max_connections": 1_000,
         # a hung Redis must not hang a worker (defaults: 120 s, none, off)
@@ -35,10 +35,8 @@ def celery_config(settings: Settings, visibility_s: float) -> dict[str, Any]:
         # no result keys, nothing clinical in Redis; and a child lost between storing SUCCESS and counting
         # the chord part would otherwise hang the chord for ever
         "task_ignore_result": True,
-        "task_publish_retry_policy": PUBLISH_RETRY,
-        "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
+        "task_queues": [Queue.from_dict(name, **options) for name, options in queues(broker).items()],
         "task_default_queue": "conclude",
-        "task_routes": {"consilium.recompute_*": {"queue": "periodic"}},
         # a prefetched message's visibility clock runs
         "worker_prefetch_multiplier": 1,
         # waiting messages live in a worker's memory

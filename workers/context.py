@@ -39,14 +39,14 @@ class Context:
         return Cached(self.transaction)
 
     @cached_property
-    def broker(self) -> redis.Redis:
-        """A client of the broker's server for what is no message; it never waits long."""
-        return connect(self.settings.require_broker())
+    def redis_client(self) -> redis.Redis:
+        """A client of Redis for what is no message; it never waits long."""
+        return connect(self.settings.require_redis())
 
     @cached_property
     def limiter(self) -> Limiter:
         """The limits shared by all workers."""
-        return Limiter(self.broker, self.settings)
+        return Limiter(self.redis_client, self.settings)
 
     @cached_property
     def knowledge(self) -> Knowledge:

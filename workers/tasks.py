@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError
 
 from db import recompute
 from db.queries import events, heartbeats, workers
-from shared.broker import CHECK_MODEL, HEARTBEAT, MESSAGE_VERSION, NUDGE, SWEEP
+from shared.broker import CHECK_MODEL, HEARTBEAT, MESSAGE_VERSION, NUDGE, SWEEP, countdown_s, queue_of
 from shared.errors import ConsiliumError
 from workers import answering, checking, concluding, dispatch, flow, sweep
 from workers.app import app
@@ -51,7 +51,7 @@ def guarded(run: Run) -> Run:
             raise
         except OperationalError:
             log.warning("postgresql away task=%s", self.name)
-            raise self.retry(countdown=2 + 3 * random.random(), exc=None) from None
+            raise _again(self, 2 + 3 * random.random()) from None
         except Exception as error:  # noqa: BLE001 - told by type and place, then raised
             place = traceback.extract_tb(error.__traceback__)[-1]
             bug = TaskBug(f"{type(error).__name__} at {place.name}:{place.lineno}")
@@ -77,8 +77,16 @@ def _park(task: AnyTask, version: int, about: str | None) -> None:
         workers.park(session, str(task.name), version, about)
 
 
-def _queue(task: AnyTask) -> str:
-    return str((task.request.delivery_info or {}).get("routing_key"))
+def _queue(task: AnyTask) -> str | None:
+    return queue_of((task.request.delivery_info or {}).get("routing_key"))
+
+
+def _again(task: AnyTask, wait_s: float) -> Retry:
+    """To be raised: the same message once more, through the same queue."""
+    countdown = countdown_s(get_context().settings.require_broker(), wait_s)
+    queue = _queue(task)
+    named: dict[str, Any] = {"queue": queue} if queue else {}
+    return task.retry(countdown=countdown, exc=None, throw=False, **named)
 
 
 def _answer(task: AnyTask, version: int, owed_id: str) -> None:
@@ -86,8 +94,8 @@ def _answer(task: AnyTask, version: int, owed_id: str) -> None:
         return
     match answering.answer(get_context(), uuid.UUID(owed_id), quarantine=_queue(task) == "quarantine"):
         case answering.Again(wait_s):
-            countdown = min(wait_s, get_context().settings.countdown_cap_s) + random.uniform(0.02, 0.25)
-            raise task.retry(countdown=countdown)
+            wait_s = min(wait_s, get_context().settings.countdown_cap_s)
+            raise _again(task, wait_s + random.uniform(0.02, 0.25))
         case answering.Unknown():
             _park(task, version, owed_id)
         case answering.Lost(consultation_id):
@@ -155,16 +163,16 @@ def dispatch_waiting(self: AnyTask) -> None:
 @guarded
 def resume_stalled(self: AnyTask) -> None:
     """The sweep: anything that stopped moving goes on from what is stored."""
-    sweep.sweep(get_context(), app, get_context().broker)
+    sweep.sweep(get_context(), app, get_context().redis_client)
 
 
 @consilium_task(name=HEARTBEAT)
 @guarded
 def heartbeat(self: AnyTask, version: int, sent_ms: int) -> None:
     """Work flows through this queue."""
-    if known(self, version):
+    if known(self, version) and (queue := _queue(self)) is not None:
         with get_context().transaction() as session:
-            heartbeats.received(session, _queue(self), sent_ms=sent_ms, worker=get_context().name)
+            heartbeats.received(session, queue, sent_ms=sent_ms, worker=get_context().name)
 
 
 @consilium_task(name="consilium.deliver_events")

@@ -13,13 +13,19 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from functools import cached_property
 
+import redis
 from celery.worker import state
+from kombu import Connection
 from redis.exceptions import RedisError
 from sqlalchemy.exc import OperationalError
 
 from db.queries import workers
+from shared.addresses import address
+from shared.broker import lengths, looking
 from workers.context import Context
+from workers.limits import connect
 
 log = logging.getLogger("consilium.watchdog")
 
@@ -38,6 +44,11 @@ class Watchdog:
         self._every_s = min(_SEEN_EVERY_S, ctx.settings.idle_s / 4)
         self._taken = -1
         self._moved_at = time.monotonic()
+        self._broker = address(ctx.settings.require_broker())
+
+    @cached_property
+    def _redis(self) -> redis.Redis:
+        return connect(self._broker.url)
 
     def start(self) -> None:
         """Look from now on, in a thread that ends with the process."""
@@ -67,9 +78,18 @@ class Watchdog:
         return time.monotonic() - self._moved_at
 
     def _lying(self) -> bool:
+        """Whether messages lie in its queues; where the broker is away, nobody can take anything."""
+        if not self._broker.rabbitmq:
+            try:
+                return any(self._redis.llen(queue) for queue in self._queues)
+            except RedisError:
+                return False
+        connection = Connection(**looking(self._broker))
         try:
-            return any(self._ctx.broker.llen(queue) for queue in self._queues)
-        except RedisError:  # away: nobody can take anything
+            with connection:
+                connection.connect()
+                return any(lengths(connection, self._queues).values())
+        except (*connection.connection_errors, *connection.channel_errors):
             return False
 
     def _seen(self) -> None:

@@ -17,7 +17,7 @@ from rich.table import Table
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
-from db.engine import transaction
+from db.engine import transaction, why_away
 from db.queries.documents import Vault
 from shared.errors import ConsiliumError, SettingsError
 from shared.registry import Registry, load_registry
@@ -73,7 +73,7 @@ def database() -> Iterator[Session]:
     except OperationalError as error:
         if isinstance(error.orig, psycopg.errors.DeadlockDetected):
             raise Busy("another command changes the same rows: nothing was stored; try again") from None
-        raise Away(AWAY) from None
+        raise away(error) from None
     except ProgrammingError as error:
         if isinstance(error.orig, psycopg.errors.UndefinedTable):
             raise SettingsError(
@@ -89,8 +89,14 @@ def listening(channel: str) -> Iterator[psycopg.Connection[Any]]:
         with psycopg.connect(get_settings().require_database(), autocommit=True) as connection:
             connection.execute(f"LISTEN {channel}")
             yield connection
-    except psycopg.OperationalError:
-        raise Away(AWAY) from None
+    except psycopg.OperationalError as error:
+        raise away(error) from None
+
+
+def away(error: OperationalError | psycopg.OperationalError) -> Away:
+    """PostgreSQL cannot be reached: that, and what is wrong with TLS if it is that."""
+    why = why_away(error)
+    return Away(f"{AWAY} {why}" if why else AWAY)
 
 
 def vault() -> Vault:

@@ -28,7 +28,7 @@ from embedded.process import ending
 from embedded.services import Addresses, Services
 from embedded.supervisor import Echo, ProcessError, Spec
 from shared.errors import SettingsError
-from shared.settings import read_settings
+from shared.settings import read_settings, with_secrets
 
 _WORKERS, _REST = 0, 1  # stages of stopping; the servers are the last
 _FLOWER_USER = "consilium"
@@ -129,7 +129,8 @@ class Stack:
         # CELERY_BROKER_URL would win over our own address, FLOWER_PORT is what Kubernetes sets for a service
         # named flower: neither is meant for us
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("CELERY_", "FLOWER_"))}
-        self._environ = {**kept, **changed, **(more_environ or {}), "PYTHONUNBUFFERED": "1"}
+        given = {**kept, **changed, **(more_environ or {})}
+        self._environ = {**with_secrets(given), "PYTHONUNBUFFERED": "1"}
         self.settings = read_settings(**{"home": home, **(overrides or {})})
         self._services = Services(home, self._environ, echo)
         self._workers = workers
@@ -208,9 +209,7 @@ class Stack:
         home, at = self._services.home, self.addresses
         self._environ |= {
             "CONSILIUM_HOME": str(home.path),
-            "CONSILIUM_DATABASE_URL": at.database_url,
-            "CONSILIUM_BROKER_URL": at.broker_url,
-            "CONSILIUM_SITE_KEY": at.site_key,
+            **at.variables(),
         }
         models_file = (self.settings.models_file or home.path / "models.toml").absolute()
         self._environ["CONSILIUM_MODELS_FILE"] = str(models_file)

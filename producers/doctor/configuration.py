@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from producers.health import Check, check
+from shared.addresses import address
 from shared.errors import SettingsError
 from shared.registry import Registry, lease_s, load_registry, stall_s, visibility_s
 from shared.settings import Settings
+
+CONSUMER_TIMEOUT_S = 1800
+"""RabbitMQ's own: a message that a worker has held for so long is taken away from it."""
 
 
 def models_of(settings: Settings) -> tuple[Registry | None, list[Check]]:
@@ -47,5 +51,9 @@ def _visibility(registry: Registry, settings: Settings, longest: float) -> Check
         seconds = visibility_s(registry, settings)
     except SettingsError as error:
         return Check("redelivery", "problem", str(error))
+    if settings.broker_url is not None and address(settings.require_broker()).rabbitmq:
+        held_s = 2 * longest  # it may wait in a worker for one lease, and is worked on for another
+        told = f"RabbitMQ's consumer_timeout (30 minutes unless set) must be longer than {held_s:g} s"
+        return check("redelivery", held_s < CONSUMER_TIMEOUT_S, told, else_="warning")
     least = f"countdown {settings.countdown_cap_s:g} + longest lease {longest:g}"
     return Check("redelivery", "ok", f"after {seconds:g} s, longer than {least}")

@@ -6,12 +6,14 @@ from collections import Counter
 
 from sqlalchemy.orm import Session
 
-from db.queries import health, invariants, measurements
+from db.queries import health, invariants, measurements, receiving
 from producers.doctor.configuration import longest_lease_s
 from producers.health import Check, check, flow, queue_depths
 from shared.registry import Registry
 from shared.settings import Settings
 
+QUIET_S = 300.0
+"""Seconds without a new record after which an incomplete submission is told."""
 SHOWN = 5
 """So many of a list are told, and how many there are."""
 
@@ -46,8 +48,21 @@ def stuck(session: Session) -> list[Check]:
             else_="warning",
         ),
         check("held", not held, _held(held) if held else "nothing", else_="warning"),
+        _received(session),
         Check("waiting", "ok", f"{count}, the oldest for {oldest:.0f} s" if count else "nothing"),
     ]
+
+
+def _received(session: Session) -> Check:
+    quiet = [each for each in receiving.incomplete(session) if each.idle_s > QUIET_S]
+    told = ", ".join(f"{each.id} for {each.idle_s:.0f} s" for each in quiet[:SHOWN])
+    remedy = "repeat `consilium submit` with its --idempotency-key; after an hour they are cancelled"
+    return check(
+        "incomplete submissions",
+        not quiet,
+        f"{len(quiet)}: {told}: {remedy}" if quiet else "none",
+        else_="warning",
+    )
 
 
 def _held(held: Counter[str]) -> str:
