@@ -126,8 +126,7 @@ class Rows:
         """What could not be accepted, sealed, with our words for why."""
         key, key_row = self.vault.new_key(self.source_id)
         yield DataKey, key_row
-        text = read.text or (read.vignette.model_dump_json() if read.vignette else "")
-        document = self.vault.sealed(key, "set_aside", text, source_id=self.source_id)
+        document = self.vault.sealed(key, "set_aside", read.sent(), source_id=self.source_id)
         yield ClinicalDocument, document
         yield (
             Record,

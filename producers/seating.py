@@ -39,6 +39,7 @@ class Seating:
         self._candidates, self._frozen = candidates, frozen
         self._dials = dials_of(settings)
         self._chosen: dict[str, Choice | None] = {}  # by kind of task; None: no history
+        self._stored: set[str] = set()  # kinds whose choice lies in the database
         self._chemistry = Chemistry()
         self._usd: Mapping[str, float | None] = {}
         if strategy in LEARNED:
@@ -46,12 +47,6 @@ class Seating:
             if frozen.chemistry_snapshot_id is not None:
                 stored = snapshots.by_id(session, frozen.chemistry_snapshot_id)
                 self._chemistry = Chemistry.from_json(stored.body)
-
-    def possible(self) -> Draw:
-        """Any draw: whether the strategy finds enough models. Raises `NotEnoughModels`, `SettingsError`."""
-        return draw(
-            self._strategy, self._n, self._candidates, seed=0, fixed=self._fixed, families=self._families
-        )
 
     def draw(self, seed: int, kind: str) -> Draw:
         """Who sits in one consultation. Raises `NotEnoughModels`, `SettingsError`."""
@@ -67,14 +62,15 @@ class Seating:
         )
 
     def store(self, session: Session, submission_id: uuid.UUID, source_id: uuid.UUID) -> None:
-        """Whom the draws were from, and what was promised: a row for each kind of task that came."""
-        for kind, choice in self._chosen.items():
+        """Whom the draws were from, and what was promised: a row for each kind of task that is new."""
+        for kind in self._chosen.keys() - self._stored:
+            self._stored.add(kind)
             choices.store(
                 session,
                 submission_id,
                 source_id,
                 kind,
-                choice,
+                self._chosen[kind],
                 self._frozen.chemistry_snapshot_id,
                 strategy=Strategy.RANDOM,
                 dials=asdict(self._dials),

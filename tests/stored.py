@@ -52,7 +52,6 @@ class Stored:
                 session,
                 read_ndjson([line.encode() for line in lines]),
                 Order(**asked),
-                body_digest=str(tag),
                 settings=self.settings,
                 registry=self.registry,
                 vault=self.vault,

@@ -25,6 +25,7 @@ from db.queries import (
     model_calls,
     model_states,
     owed_answers,
+    receiving,
     workers,
 )
 from shared.broker import HEARTBEAT, MESSAGE_VERSION, QUEUES, WIPE_MARKER
@@ -36,13 +37,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("consilium.sweep")
 
+CLEARED_CHUNKS = 20
+"""Chunks of abandoned submissions that one sweep clears away."""
 
-def sweep(ctx: Context, app: Celery, broker: redis.Redis) -> int:
+
+def sweep(ctx: Context, app: Celery, redis_client: redis.Redis) -> int:
     """One sweep; how many consultations were sent."""
     _expire(ctx)
+    _abandoned(ctx)
     with ctx.transaction() as session:
         first = heartbeats.tick(session, ctx.name)
-    if _marker_was_gone(broker) and not first:
+    if _marker_was_gone(redis_client) and not first:
         _flushed(ctx)
     _heartbeats(ctx, app)
     with ctx.transaction() as session:
@@ -68,6 +73,17 @@ def _expire(ctx: Context) -> None:
             owed_answers.void_rest(session, consultation_id)
 
 
+def _abandoned(ctx: Context) -> None:
+    """Submissions that nobody completes are cancelled and their texts erased, some chunks a sweep."""
+    with ctx.transaction() as session:
+        if found := receiving.abandon(session):
+            log.warning("abandoned submissions=%d", found)
+    for _ in range(CLEARED_CHUNKS):
+        with ctx.transaction() as session:
+            if not receiving.clear(session):
+                return
+
+
 def _end(ctx: Context, consultation_id: uuid.UUID, reason: str) -> None:
     with ctx.transaction() as session:
         consultations.lock(session, consultation_id)
@@ -75,17 +91,17 @@ def _end(ctx: Context, consultation_id: uuid.UUID, reason: str) -> None:
         owed_answers.void_rest(session, consultation_id)
 
 
-def _marker_was_gone(broker: redis.Redis) -> bool:
+def _marker_was_gone(redis_client: redis.Redis) -> bool:
     try:
-        return bool(broker.set(WIPE_MARKER, 1, nx=True))
+        return bool(redis_client.set(WIPE_MARKER, 1, nx=True))
     except RedisError as error:  # what it has forgotten is told by the next sweep that reaches it
-        log.warning("broker away: marker not looked at, %s", type(error).__name__)
+        log.warning("redis away: marker not looked at, %s", type(error).__name__)
         return False
 
 
 def _flushed(ctx: Context) -> None:
-    """The broker has forgotten everything: messages, and who has a place at a model."""
-    log.warning("the broker's marker was gone: everything in flight goes on from what is stored")
+    """Redis has forgotten everything: messages or what chords counted, and who has a place at a model."""
+    log.warning("redis' marker was gone: everything in flight goes on from what is stored")
     with ctx.transaction() as session:
         consultations.flag_all(session)
         heartbeats.forget(session)

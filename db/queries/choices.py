@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import insert, text
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from db.tables import Choice as Row
@@ -16,7 +17,6 @@ from shared.choosing import Choice
 WEIGHT_CAP = 20.0
 """Largest weight 1 / probability of a draw (algorithms, section 4)."""
 
-# A batch that is accepted again under its key stores nothing new; so a pair of keys is never taken.
 # Explored draws were not chosen. Each consultation is judged on the basis on which its choice was promised.
 REALISED = text("""
     WITH drawn AS (
@@ -79,7 +79,7 @@ def store(
 ) -> None:
     """Store whom one kind of task of a submission is drawn from; `strategy` is said where nobody was chosen.
 
-    Twice for the same submission and kind is an IntegrityError.
+    A submission that goes on where it was interrupted chooses the same again, and nothing is added.
     """
     values: dict[str, Any] = {
         "submission_id": submission_id,
@@ -107,7 +107,7 @@ def store(
                 "alternatives": [brief(other) for other in choice.alternatives],
             },
         }
-    session.execute(insert(Row).values(**values))
+    session.execute(insert(Row).values(**values).on_conflict_do_nothing())
 
 
 def brief(choice: Choice) -> dict[str, Any]:

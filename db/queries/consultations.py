@@ -118,8 +118,12 @@ FLAG_ALL = text("""
     WHERE state = 'open' AND dispatched_at IS NOT NULL
 """)
 
+# The deadline of what is not all received yet has not begun to count.
 EXPIRED = text("""
-    SELECT id FROM consultations WHERE state = 'open' AND deadline_at < now()
+    SELECT id FROM consultations c WHERE state = 'open' AND deadline_at < now()
+      AND NOT EXISTS (SELECT FROM submissions s
+                      WHERE s.id = c.submission_id AND s.source_id = c.source_id
+                        AND s.state IN ('receiving', 'rejected'))
     ORDER BY deadline_at LIMIT 100 FOR UPDATE SKIP LOCKED
 """)
 

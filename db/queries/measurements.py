@@ -21,8 +21,11 @@ LATENCY_BOUNDS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.
 # What a dispatcher may take, and since when the oldest of it waits.
 OLDEST_WAITING = text("""
     SELECT priority, count(*) AS consultations, extract(epoch FROM now() - min(accepted_at))::float AS age_s
-    FROM consultations
+    FROM consultations c
     WHERE state = 'open' AND dispatched_at IS NULL AND held IS NULL
+      AND NOT EXISTS (SELECT FROM submissions s
+                      WHERE s.id = c.submission_id AND s.source_id = c.source_id
+                        AND s.state IN ('receiving', 'rejected'))
     GROUP BY priority
 """)
 

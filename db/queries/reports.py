@@ -9,12 +9,18 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-# Picked first: only their consultations are counted, however long the history is.
-SUBMISSIONS = text("""
+MOST = 20
+"""Without an id, the newest submissions that are told of."""
+
+# Picked first: only their consultations and calls are counted, however long the history is.
+_PICKED = """
     WITH picked AS (
         SELECT * FROM submissions WHERE CAST(:id AS uuid) IS NULL OR id = :id
         ORDER BY received_at DESC LIMIT :most
     )
+"""
+
+SUBMISSIONS = text(f"""{_PICKED}
     SELECT s.id, src.name AS source, s.state, s.purpose, s.priority, s.strategy, s.n, s.records, s.set_aside,
            s.received_at, s.finished_at,
            count(c.id) FILTER (WHERE c.state = 'completed') AS completed,
@@ -38,20 +44,23 @@ STAGES = text("""
                     CASE WHEN c.dispatched_at IS NULL AND EXISTS (
                         SELECT FROM pauses p JOIN sources s ON s.id = c.source_id
                         WHERE p.scope = 'all' OR p.scope = 'source' AND p.name = s.name) THEN 'paused' END,
+                    CASE WHEN b.state <> 'open' THEN b.state END,
                     w.held) AS held,
            count(*) AS consultations, min(c.accepted_at) AS oldest
     FROM consultations c
+    JOIN submissions b ON b.id = c.submission_id AND b.source_id = c.source_id
     LEFT JOIN (SELECT 'no workers' AS held FROM heartbeats
                WHERE queue = 'conclude' AND received_at < now() - make_interval(secs => :stale_s)) w ON true
     WHERE c.state = 'open' AND (CAST(:id AS uuid) IS NULL OR c.submission_id = :id)
     GROUP BY 1, 2 ORDER BY 1, 2
 """)
 
-FAILURES = text("""
-    SELECT state, reason, count(*) AS consultations
-    FROM consultations
-    WHERE state IN ('failed', 'needs_review') AND (CAST(:id AS uuid) IS NULL OR submission_id = :id)
-    GROUP BY state, reason ORDER BY state, reason
+FAILURES = text(f"""{_PICKED}
+    SELECT c.state, c.reason, count(*) AS consultations
+    FROM picked s
+    JOIN consultations c ON c.submission_id = s.id AND c.source_id = s.source_id
+    WHERE c.state IN ('failed', 'needs_review')
+    GROUP BY c.state, c.reason ORDER BY c.state, c.reason
 """)
 
 # One row per record of the input, in its order.
@@ -75,7 +84,7 @@ RESULTS = text("""
 
 # Calls with what makes them worth a look. `dup`: made although a readable answer was stored; `overlap`: while
 # another call for the same owed answer was open.
-CALL_COUNTS = text("""
+CALL_COUNTS = text(f"""{_PICKED}
     SELECT count(*) FILTER (WHERE x.outcome IS DISTINCT FROM 'unsent') AS calls,
            count(*) FILTER (WHERE x.outcome = 'lost') AS lost,
            count(*) FILTER (WHERE x.outcome = 'given_up') AS given_up,
@@ -94,10 +103,10 @@ CALL_COUNTS = text("""
                        WHERE e.owed_answer_id = m.owed_answer_id AND e.claim < m.claim
                          AND e.outcome IN ('answered', 'late', 'failed')
                          AND e.ended_at > m.started_at) AS overlap
-        FROM model_calls m
-        JOIN owed_answers o ON o.id = m.owed_answer_id AND o.source_id = m.source_id
-        JOIN consultations c ON c.id = o.consultation_id AND c.source_id = o.source_id
-        WHERE CAST(:id AS uuid) IS NULL OR c.submission_id = :id
+        FROM picked s
+        JOIN consultations c ON c.submission_id = s.id AND c.source_id = s.source_id
+        JOIN owed_answers o ON o.consultation_id = c.id AND o.source_id = c.source_id
+        JOIN model_calls m ON m.owed_answer_id = o.id AND m.source_id = o.source_id
     ) x
 """)
 
@@ -166,7 +175,7 @@ def _rows(session: Session, statement: Any, **values: Any) -> Sequence[dict[str,
 
 
 def submissions(
-    session: Session, submission_id: uuid.UUID | None = None, most: int = 20
+    session: Session, submission_id: uuid.UUID | None = None, most: int = MOST
 ) -> Sequence[dict[str, Any]]:
     """Submissions with their counts by state, newest first."""
     return _rows(session, SUBMISSIONS, id=submission_id, most=most)
@@ -180,8 +189,8 @@ def stages(
 
 
 def failures(session: Session, submission_id: uuid.UUID | None = None) -> Sequence[dict[str, Any]]:
-    """Ended consultations that need a person, by reason."""
-    return _rows(session, FAILURES, id=submission_id)
+    """Ended consultations that need a person, by reason; without an id, of the newest `MOST` submissions."""
+    return _rows(session, FAILURES, id=submission_id, most=MOST)
 
 
 def results(session: Session, submission_id: uuid.UUID) -> Sequence[dict[str, Any]]:
@@ -190,8 +199,11 @@ def results(session: Session, submission_id: uuid.UUID) -> Sequence[dict[str, An
 
 
 def call_counts(session: Session, submission_id: uuid.UUID | None = None) -> dict[str, Any]:
-    """How many calls were made, and how many of them were lost, failed, doubled or not priced."""
-    return _rows(session, CALL_COUNTS, id=submission_id)[0]
+    """How many calls were made, and how many of them were lost, failed, doubled or not priced.
+
+    Without an id, for the newest `MOST` submissions.
+    """
+    return _rows(session, CALL_COUNTS, id=submission_id, most=MOST)[0]
 
 
 def board(session: Session, submission_id: uuid.UUID) -> Sequence[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """All tables. Clinical text lies sealed in `clinical_documents` alone; the rest is ids, numbers, codes."""
 
 from db.tables.base import Base
-from db.tables.intake import ClinicalDocument, DataKey, Record, Source, Submission
+from db.tables.intake import ClinicalDocument, DataKey, Record, Source, Submission, SubmissionChunk
 from db.tables.learning import (
     Choice,
     Evaluation,
@@ -55,5 +55,6 @@ __all__ = [
     "Snapshot",
     "Source",
     "Submission",
+    "SubmissionChunk",
     "Worker",
 ]

@@ -46,7 +46,6 @@ class Submission(Base):
     source_id: Mapped[SourceId] = mapped_column(ForeignKey("sources.id"), primary_key=True)
     state: Mapped[Slug]
     idempotency_digest: Mapped[bytes | None]  # keyed digest of the source's own key
-    body_digest: Mapped[bytes | None]  # keyed digest of what was sent under that key
     priority: Mapped[Slug]
     purpose: Mapped[Slug]
     strategy: Mapped[Slug]
@@ -69,7 +68,26 @@ class Submission(Base):
         CheckConstraint("n BETWEEN 1 AND 12", name="n"),
         UniqueConstraint("idempotency_digest", "source_id"),
         Index("ix_submissions__unfinished", "received_at", postgresql_where=text("state = 'open'")),
+        Index(
+            "ix_submissions__receiving",
+            "received_at",
+            postgresql_where=text("state IN ('receiving', 'rejected')"),
+        ),
     )
+
+
+class SubmissionChunk(Base):
+    """Some records of a submission that were committed together; a repeat goes on after the last of them."""
+
+    __tablename__ = "submission_chunks"
+
+    submission_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    source_id: Mapped[SourceId]
+    ordinal: Mapped[int] = mapped_column(primary_key=True)  # of its first record
+    digest: Mapped[bytes]  # keyed digest of its records as they were sent
+    stored_at: Mapped[Now]
+
+    __table_args__ = (belongs_to("submissions", "submission_id"),)
 
 
 class Record(Base):

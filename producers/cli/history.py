@@ -5,19 +5,18 @@ from __future__ import annotations
 import csv
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from db.queries import history_export, imports
 from db.queries.history import chosen
 from db.queries.imports import Imported
 from producers.cli.acts import audit
+from producers.cli.bar import Bar
 from producers.cli.common import EXIT_SET_ASIDE, Format, database, emit, err, out, vault
 from producers.readers.history_csv import file_digest, read_history
 from shared.errors import SettingsError
@@ -27,7 +26,6 @@ app = typer.Typer(help="Stored history: import, list, export.", no_args_is_help=
 
 SHOWN = 20
 """Rows that were set aside and are listed after an import."""
-SAY_EVERY_S = 10.0
 LONGEST_ORIGIN = 100
 
 AsFormat = Annotated[Format, typer.Option("--format")]
@@ -64,7 +62,7 @@ def _import(path: Path, origin: str, kind: str | None) -> Imported:
     with database() as session:
         found = imports.known(session, digest)
         if found is None:
-            with _Bar(size) as bar:
+            with Bar(size) as bar:
                 found = imports.add(session, origin, digest, read_history(path, progress=bar.on), kind=kind)
             if not found.before:
                 audit(session, "history.import", f"{found.import_id} {found.added} rows")
@@ -181,29 +179,3 @@ def _origin_of(path: Path) -> str:
     for suffix in (".gz", ".csv"):
         name = name.removesuffix(suffix)
     return name
-
-
-class _Bar:
-    """How much of a file is read: a bar on a terminal, else a line now and then."""
-
-    def __init__(self, size: int) -> None:
-        self._size, self._read, self._said = size, 0, time.monotonic()
-        columns = (TextColumn("reading"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=err, disable=not err.is_terminal)
-        self._task = self._progress.add_task("", total=max(size, 1))
-
-    def __enter__(self) -> _Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def on(self, read: int) -> None:
-        """So many bytes more are read."""
-        self._read += read
-        if err.is_terminal:
-            self._progress.advance(self._task, read)
-        elif time.monotonic() - self._said > SAY_EVERY_S:
-            self._said = time.monotonic()
-            err.print(f"{100 * self._read // max(self._size, 1)} % read", highlight=False)

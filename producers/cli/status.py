@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from db.queries import budgets, pauses, reports
+from db.queries import budgets, pauses, receiving, reports
 from db.queries.pauses import Paused
+from db.queries.receiving import ABANDONED_S, Incomplete
 from producers.cli.common import Format, NotFound, database, emit, out, table
 from shared.settings import get_settings
 
@@ -30,6 +32,7 @@ def status(
         calls = reports.call_counts(session, submission)
         caps = budgets.of_submissions(session, submission)
         paused = pauses.paused(session)
+        incomplete = receiving.incomplete(session, submission)
     if submission is not None and not found:
         raise NotFound(f"no submission {submission}: see `consilium status`")
     if format_ is Format.json:
@@ -42,6 +45,7 @@ def status(
                     "calls": calls,
                     "budgets": caps,
                     "paused": _paused(paused),
+                    "receiving": [asdict(each) for each in incomplete],
                 },
                 default=str,
                 indent=2,
@@ -68,6 +72,8 @@ def status(
         out.print("nothing submitted yet: consilium submit examples/vignettes.ndjson --wait")
         return
     out.print(table(rows))
+    for each in incomplete:
+        out.print(f"\n{_incomplete(each)}", style="yellow", highlight=False)
     if stages:
         out.print(table(stages, title="\nopen"))
     if names := _paused(paused):
@@ -88,6 +94,16 @@ def status(
             f"expected for the rest {cap['expected_usd']:.4f} · held for it {cap['held']}",
             highlight=False,
         )
+
+
+def _incomplete(each: Incomplete) -> str:
+    """What a submission waits for that is not all there, and what becomes of it."""
+    left = max(0.0, ABANDONED_S - each.idle_s)
+    return (
+        f"{each.id} is being received: {each.records} records so far, the last {each.idle_s:.0f} s ago; none "
+        "of them begins before all are there. If its command ended early, repeat it with its "
+        f"--idempotency-key; else it is cancelled in {left / 60:.0f} min"
+    )
 
 
 def _paused(paused: Paused) -> list[str]:

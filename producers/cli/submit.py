@@ -2,58 +2,101 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import itertools
 import secrets
+import shlex
 import sys
-import time
-import uuid
+from bisect import bisect
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy.exc import IntegrityError
 
 from db.queries import reports
-from db.queries.events import CHANNEL
 from producers.cli.acts import amount
+from producers.cli.bar import Bar
 from producers.cli.common import (
     EXIT_SET_ASIDE,
     Away,
+    Busy,
     Format,
     database,
     emit,
     err,
-    listening,
     out,
     registry,
     vault,
 )
-from producers.intake import Order, Receipt, StrictBatch, accept
+from producers.cli.watch import follow
+from producers.intake import IdempotencyConflict, Order, Receipt, StrictBatch, receive
 from producers.nudge import nudge
-from producers.readers.ndjson import lines_of, read_ndjson
+from producers.readers.files import Input, InputFormat, Per, open_inputs, read_inputs, sizes
+from producers.readers.mapping import load_mapping
+from producers.readers.quarantine import quarantine
 from producers.readers.record import Read
-from shared.errors import RecordError, SettingsError
+from shared.errors import ConsiliumError, RecordError, SettingsError
 from shared.schemas import PRIORITIES, PURPOSES
 from shared.selection import Strategy
 from shared.settings import get_settings
 
+if TYPE_CHECKING:
+    from producers.readers.fhir import Account
+
 SHOWN_ERRORS = 20
+EXIT_INTERRUPTED = 130
 
 
-@dataclass(frozen=True)
-class _Input:
-    name: str
-    stream: IO[bytes]
+@dataclass
+class _Way:
+    """How far it is, and how to go on where it ends early."""
+
+    again: str  # the command that goes on
+    several: bool  # more than one file
+    stored: int = 0  # records committed
+    complete: bool = False
+    said: bool = False
+    files: list[str] = field(default_factory=list)  # printed here, stored nowhere
+    begins: list[int] = field(default_factory=list)  # ordinals at which the records of each begin
+    seen: int = 0
+
+    def records(self, reads: Iterator[Read]) -> Iterator[Read]:
+        """The same, watched: where the records of each file begin."""
+        for read in reads:
+            if not self.files or self.files[-1] != read.file:
+                self.files.append(read.file)
+                self.begins.append(self.seen)
+            self.seen += 1
+            yield read
+
+    def file(self, error: RecordError) -> str:
+        """The file of a record, where there are several."""
+        if not self.several or error.ordinal is None:
+            return ""
+        return self.files[bisect(self.begins, error.ordinal) - 1]
+
+    def on(self, receipt: Receipt) -> None:
+        """A chunk is committed; once, where more is to come, how to go on is said."""
+        self.stored, self.complete = receipt.records, receipt.complete
+        if not (self.complete or self.said) and receipt.records > receipt.known:
+            self.said = True
+            err.print(f"if this is interrupted, go on with: {self.again}", markup=False, highlight=False)
+
+    def ended_early(self) -> None:
+        """What is stored, and how to go on; nothing where all is stored, or nothing."""
+        if self.stored and not self.complete:
+            err.print(
+                f"{self.stored} records are stored, and none of them begins before all are; go on within an "
+                f"hour, or they are erased: {self.again}",
+                markup=False,
+                highlight=False,
+            )
 
 
 def submit(
-    files: Annotated[list[str], typer.Argument(help="NDJSON files, or - for standard input.")],
+    files: Annotated[list[str], typer.Argument(help="Files, gzip or not; - is standard input.")],
     source: Annotated[str, typer.Option(help="Who sends; see `consilium sources list`.")] = "local",
     strategy: Annotated[
         str, typer.Option(help="RANDOM, LOCAL, REMOTE, PERFORMANCE, CHEMISTRY or FIXED.")
@@ -63,7 +106,19 @@ def submit(
     priority: Annotated[str, typer.Option(help="urgent, routine or background.")] = "routine",
     purpose: Annotated[str, typer.Option(help="care, evaluation, training or demo.")] = "care",
     idempotency_key: Annotated[
-        str | None, typer.Option(help="The same key and content is accepted once.")
+        str | None,
+        typer.Option(help="The same key and content is accepted once; what was interrupted goes on."),
+    ] = None,
+    input_format: Annotated[
+        InputFormat, typer.Option(help="Where content and name do not tell: ndjson, json, csv or fhir.")
+    ] = InputFormat.auto,
+    mapping: Annotated[
+        Path | None, typer.Option(help="TOML: which column of a CSV file is what; see docs/readers.md.")
+    ] = None,
+    per: Annotated[str, typer.Option(help="Of FHIR, a record for each: patient or encounter.")] = "patient",
+    quarantine_: Annotated[
+        Path | None,
+        typer.Option("--quarantine", help="Write what is set aside here, to be mended and sent again."),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**63 - 1, help="Seed of the draws; default: random.")
@@ -79,21 +134,25 @@ def submit(
     wait: Annotated[bool, typer.Option("--wait", help="Wait until all have ended.")] = False,
     format_: Annotated[Format, typer.Option("--format")] = Format.table,
 ) -> None:
-    """Submit vignettes: stored before it is acknowledged.
+    """Submit vignettes (NDJSON, JSON, CSV, FHIR): stored before it is acknowledged.
 
-    Exit codes: 0 all accepted; 2 a setting or option is wrong; 3 --strict and one was bad; 4 the idempotency
-    key was used for another body; 5 too few models are allowed; 6 some were set aside, the rest is accepted;
-    7 no database.
+    Exit codes: 0 all accepted; 2 a setting, an option or an input is wrong; 3 --strict and one was bad; 4 the
+    idempotency key was used for another body; 5 too few models are allowed; 6 some were set aside, the rest
+    is accepted; 7 no database; 130 interrupted.
     """
     _one_of("--priority", priority, PRIORITIES)
     _one_of("--purpose", purpose, PURPOSES)
     _one_of("--strategy", strategy.upper(), tuple(Strategy))
+    _one_of("--per", per, get_args(Per))
     if bool(models) != (strategy.upper() == Strategy.FIXED):
         raise SettingsError("--models and --strategy FIXED belong together: give both or neither")
     if idempotency_key == "":
         raise SettingsError("--idempotency-key is empty: leave it out, or give each batch a key of its own")
     settings = get_settings()
     settings.require_broker()  # a setting that is missing is said before anything is stored
+    key = idempotency_key or secrets.token_hex(8)
+    words = ["consilium", *sys.argv[1:], *([] if idempotency_key else ["--idempotency-key", key])]
+    way = _Way(shlex.join(words), len(files) > 1)
     order = Order(
         source=source,
         strategy=strategy.upper(),
@@ -102,38 +161,41 @@ def submit(
         priority=priority,
         purpose=purpose,
         seed=secrets.randbits(62) if seed is None else seed,
-        idempotency_key=idempotency_key,
+        idempotency_key=key,
         strict=strict,
         budget_usd=None if budget is None else amount(budget, "--budget"),
         dials=dials(dial or []),
     )
-    with ExitStack() as stack:
-        inputs = [_open(stack, name) for name in files]
-        names: list[str] = []  # of each record's file, in order: printed here, stored nowhere
-        try:
-            with database() as session:
-                receipt = accept(
-                    session,
-                    _records(inputs, names),
-                    order,
-                    body_digest=_digest(inputs),
-                    settings=settings,
-                    registry=registry(),
-                    vault=vault(),
-                )
-        except StrictBatch as refused:
-            _print_errors(refused.set_aside, names)
-            raise
-        except IntegrityError:
-            raise SettingsError(
-                "the same ids or the same idempotency key are being submitted at this moment: nothing was "
-                "stored; submit again"
-            ) from None
+    try:
+        receipt, account = _send(files, order, way, input_format, mapping, per, quarantine_)
+    except StrictBatch as refused:
+        _print_errors(refused.set_aside, len(refused.set_aside), way)
+        raise
+    except IntegrityError:
+        way.ended_early()
+        raise Busy("the same ids are being submitted by another at this moment: submit again") from None
+    except KeyboardInterrupt:
+        way.ended_early()
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except IdempotencyConflict:
+        raise
+    except ConsiliumError:
+        way.ended_early()
+        raise
     nudged = nudge(settings)
-    _report(receipt, names, nudged, format_)
+    _report(receipt, way, nudged, format_, key)
+    if account is not None and format_ is Format.table:
+        _print_account(account)
+    if receipt.errors and quarantine_ is None and format_ is Format.table:
+        out.print(
+            f"what was set aside, to be mended and sent again: {way.again} --quarantine FILE",
+            style="dim",
+            markup=False,
+            highlight=False,
+        )
     if wait:
         try:
-            wait_for(receipt.submission_id, receipt.accepted)
+            follow(lambda: {receipt.submission_id}, console=err)
         except Away:
             raise Away(
                 f"PostgreSQL went away while waiting; what was accepted is stored and goes on: "
@@ -153,26 +215,52 @@ def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
         raise SettingsError(f"{option} is one of {', '.join(known)}")
 
 
-def _open(stack: ExitStack, name: str) -> _Input:
-    if name == "-":
-        # read whole: a second pass needs it, and clinical text does not go into a temporary file
-        return _Input("standard input", io.BytesIO(sys.stdin.buffer.read()))
-    path = Path(name)
-    try:
-        if path.is_file():
-            return _Input(name, stack.enter_context(path.open("rb")))
-        return _Input(name, io.BytesIO(path.read_bytes()))  # a pipe: <(zcat …)
-    except OSError as error:
-        raise SettingsError(f"{name} cannot be read: {error.strerror}") from None
+def _send(
+    files: list[str],
+    order: Order,
+    way: _Way,
+    format_: InputFormat,
+    mapping: Path | None,
+    per: str,
+    aside: Path | None,
+) -> tuple[Receipt, Account | None]:
+    """Read and store all; of FHIR also what became of each resource."""
+    named = None if mapping is None else load_mapping(mapping)
+    with ExitStack() as stack:
+        bar = stack.enter_context(Bar(sizes(files)))
+        inputs = open_inputs(stack, files, format_, mapping=named, progress=bar.on)
+        if named is not None and not any(each.csv for each in inputs):
+            raise SettingsError(
+                "--mapping is for CSV, and there is none: leave it out, or see --input-format"
+            )
+        written = stack.enter_context(quarantine(aside, inputs, named.encoding if named else "utf-8"))
+        account = _account(inputs)
+        receipt = receive(
+            database,
+            way.records(
+                read_inputs(inputs, per="encounter" if per == "encounter" else "patient", account=account)
+            ),
+            order,
+            settings=get_settings(),
+            registry=registry(),
+            vault=vault(),
+            set_aside=lambda read, _error: None if written is None else written.add(read),
+            stored=way.on,
+        )
+    return receipt, account
 
 
-def _digest(inputs: list[_Input]) -> str:
-    digest = hashlib.sha256()
-    for each in inputs:
-        while block := each.stream.read(1 << 20):
-            digest.update(block)
-        each.stream.seek(0)
-    return digest.hexdigest()
+def _account(inputs: list[Input]) -> Account | None:
+    if not any(each.format is InputFormat.fhir for each in inputs):
+        return None
+    from producers.readers.fhir import Account
+
+    return Account()
+
+
+def _print_account(account: Account) -> None:
+    rows = [{"resource": kind, "fate": fate, "count": count} for kind, fate, count in account.rows()]
+    emit(rows, Format.table)
 
 
 def dials(asked: list[str]) -> dict[str, float]:
@@ -190,32 +278,28 @@ def dials(asked: list[str]) -> dict[str, float]:
     return found
 
 
-def _records(inputs: list[_Input], names: list[str]) -> Iterator[Read]:
-    for each in inputs:
-        for read in read_ndjson(lines_of(each.stream)):
-            names.append(each.name)
-            yield read
-
-
-def _print_errors(errors: list[RecordError], names: list[str]) -> None:
-    several = len(set(names)) > 1
-    for error in itertools.islice(errors, SHOWN_ERRORS):
-        file = f"{names[error.ordinal]}, " if several and error.ordinal is not None else ""
-        field = f", field {error.path}" if error.path else ""
+def _print_errors(errors: list[RecordError], count: int, way: _Way) -> None:
+    for error in errors[:SHOWN_ERRORS]:
+        file = way.file(error)
+        field_ = f", field {error.path}" if error.path else ""
         err.print(
-            f"{file}line {error.line}{field}: {error.reason}", style="yellow", markup=False, highlight=False
+            f"{file and f'{file}, '}line {error.line}{field_}: {error.reason}",
+            style="yellow",
+            markup=False,
+            highlight=False,
         )
-    if len(errors) > SHOWN_ERRORS:
-        err.print(f"… and {len(errors) - SHOWN_ERRORS} more", style="yellow")
+    if count > SHOWN_ERRORS:
+        err.print(f"… and {count - SHOWN_ERRORS} more", style="yellow")
 
 
-def _report(receipt: Receipt, names: list[str], nudged: bool, format_: Format) -> None:
+def _report(receipt: Receipt, way: _Way, nudged: bool, format_: Format, key: str) -> None:
     if format_ is not Format.table:
         row = {
             "submission": str(receipt.submission_id),
             "accepted": receipt.accepted,
-            "set_aside": len(receipt.errors),
+            "set_aside": receipt.set_aside,
             "repeated": receipt.repeated,
+            "idempotency_key": key,
             "errors": [
                 {"record": e.ordinal, "line": e.line, "code": e.code, "path": e.path, "reason": e.reason}
                 for e in receipt.errors
@@ -223,11 +307,15 @@ def _report(receipt: Receipt, names: list[str], nudged: bool, format_: Format) -
         }
         emit([row], format_)
         return
-    _print_errors(receipt.errors, names)
-    again = " (accepted before under this key; nothing was added)" if receipt.repeated else ""
+    _print_errors(receipt.errors, receipt.set_aside, way)
+    again = ""
+    if receipt.repeated:
+        again = " (accepted before under this key; nothing was added)"
+    elif receipt.known:
+        again = f" (went on after {receipt.known} that were stored before)"
     out.print(
-        f"submission {receipt.submission_id}: {receipt.accepted + len(receipt.errors)} records, "
-        f"{receipt.accepted} accepted, {len(receipt.errors)} set aside{again}",
+        f"submission {receipt.submission_id}: {receipt.records} records, "
+        f"{receipt.accepted} accepted, {receipt.set_aside} set aside{again}",
         highlight=False,
     )
     if not nudged:
@@ -237,32 +325,3 @@ def _report(receipt: Receipt, names: list[str], nudged: bool, format_: Format) -
         style="dim",
         highlight=False,
     )
-
-
-def wait_for(submission_id: uuid.UUID, total: int) -> None:
-    """Wait until a submission has finished: events are awaited, and the counts asked now and then."""
-    with (
-        listening(CHANNEL) as connection,
-        Progress(
-            TextColumn("ended"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=err,
-            disable=not err.is_terminal,
-        ) as progress,
-    ):
-        bar = progress.add_task("", total=total)
-        said_at = time.monotonic()
-        while True:
-            with database() as session:
-                row = reports.submissions(session, submission_id)[0]
-            ended = total - int(row["open"])
-            progress.update(bar, completed=ended)
-            if row["state"] == "finished":
-                return
-            if not err.is_terminal and time.monotonic() - said_at > 15:
-                said_at = time.monotonic()
-                err.print(f"{ended} of {total} ended")
-            for _event in connection.notifies(timeout=2, stop_after=1):
-                pass

@@ -97,7 +97,6 @@ def _run(console: Console, stack: Stack, vignettes: Path, seed: int, began: floa
             session,
             read_ndjson(stream),
             order,
-            body_digest="demo",
             settings=settings,
             registry=registry,
             vault=vault,

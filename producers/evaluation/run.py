@@ -127,7 +127,6 @@ class Run:
                 session,
                 what.records(),
                 order,
-                body_digest=what.digest,
                 settings=self._settings,
                 registry=self._registry,
                 vault=self._vault,

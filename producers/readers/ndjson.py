@@ -28,24 +28,38 @@ def lines_of(stream: IO[bytes]) -> Iterator[bytes]:
             line = stream.readline(longest + 1)
 
 
-def read_ndjson(lines: Iterable[bytes]) -> Iterator[Read]:
+def read_ndjson(lines: Iterable[bytes], file: str = "") -> Iterator[Read]:
     """The records of an NDJSON stream, lazily. Empty lines and a byte order mark are no errors."""
     for number, raw in enumerate(lines, start=1):
         if number == 1:
             raw = raw.removeprefix(b"\xef\xbb\xbf")
         raw = raw.rstrip(b"\r\n")
-        if len(raw) <= MAX_LINE and not raw.strip():
-            continue
-        try:
-            yield Read(number, _parse(raw))
-        except RecordError as error:
-            error.line = number
-            yield Read(number, None, error, raw[:MAX_LINE].decode(errors="replace").strip())
+        if len(raw) > MAX_LINE or raw.strip():
+            yield read_record(number, raw, file)
+
+
+def read_record(line: int, raw: bytes, file: str = "") -> Read:
+    """One record as JSON, which begins at this line; what is wrong with it is its error."""
+    text = raw[:MAX_LINE].decode(errors="replace").strip()
+    try:
+        return Read(line, _parse(raw), text=text, file=file)
+    except RecordError as error:
+        error.line = line
+        return Read(line, None, error, text, file)
+
+
+def vignette_of(value: dict[str, Any]) -> Vignette:
+    """The vignette of a record's fields. Raises `RecordError`, without the line."""
+    try:
+        return Vignette.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise RecordError(first["type"], _reason(error, first), path=_path(first)) from None
 
 
 def _parse(raw: bytes) -> Vignette:
     if len(raw) > MAX_LINE:
-        raise RecordError("too_long", f"the line is longer than the {MAX_LINE} bytes that are read")
+        raise RecordError("too_long", f"the record is longer than the {MAX_LINE} bytes that are read")
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
@@ -57,18 +71,15 @@ def _parse(raw: bytes) -> Vignette:
     try:
         value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
-        raise RecordError("not_json", f"{error.msg} at column {error.colno}") from None
+        place = f"line {error.lineno} of the record, " if error.lineno > 1 else ""
+        raise RecordError("not_json", f"{error.msg} at {place}column {error.colno}") from None
     except ValueError:
         raise RecordError("not_json", "a number has too many digits") from None
     except RecursionError:
         raise RecordError("not_json", "nested too deeply") from None
     if not isinstance(value, dict):
-        raise RecordError("not_an_object", "a record is one JSON object per line")
-    try:
-        return Vignette.model_validate(value)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        raise RecordError(first["type"], _reason(error, first), path=_path(first)) from None
+        raise RecordError("not_an_object", "a record is one JSON object")
+    return vignette_of(value)
 
 
 def _no_constant(_name: str) -> Any:

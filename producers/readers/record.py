@@ -4,8 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from shared.errors import RecordError
+from shared.errors import ConsiliumError, RecordError
 from shared.schemas import Vignette
+
+
+class InputError(ConsiliumError):
+    """An input cannot be read at all, or no further: what was read before it may have been stored.
+
+    The message is for whoever sent it: it names the file, the line and what may be columns of it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, file: str, line: int | None, reason: str, remedy: str) -> None:
+        place = ", ".join(part for part in (file, line and f"line {line}") if part)
+        super().__init__(f"{place}: {reason}: {remedy}" if place else f"{reason}: {remedy}")
+        self.line, self.reason, self.remedy = line, reason, remedy
 
 
 @dataclass(frozen=True)
@@ -20,3 +34,7 @@ class Read:
     error: RecordError | None = None
     text: str = field(default="", repr=False)
     file: str = field(default="", repr=False)  # as named: clinical, stored nowhere
+
+    def sent(self) -> str:
+        """What was sent; where a reader does not keep it, the vignette as JSON."""
+        return self.text or (self.vignette.model_dump_json() if self.vignette else "")

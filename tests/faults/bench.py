@@ -247,7 +247,6 @@ class Bench:
                 session,
                 read_ndjson(vignettes(n)),
                 Order(**{"purpose": "evaluation", "seed": self.rng.getrandbits(60), **order}),
-                body_digest=str(uuid.uuid4()),
                 settings=self.settings,
                 registry=load_registry(Path(self.stack.environ["CONSILIUM_MODELS_FILE"])),
                 vault=Vault(SiteKey(self.stack.addresses.site_key), 30),

@@ -78,7 +78,6 @@ class Pipeline:
                 session,
                 read_ndjson(lines),
                 Order(**{"purpose": "evaluation", **order}),
-                body_digest=str(uuid.uuid4()),
                 settings=self.stack.settings,
                 registry=load_registry(Path(self.stack.environ["CONSILIUM_MODELS_FILE"])),
                 vault=self.vault,

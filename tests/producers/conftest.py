@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy.orm import Session
 
 from db.engine import transaction
 from db.queries.documents import Vault
-from producers.intake import Order, Receipt, accept
+from producers.intake import Order, Receipt, accept, receive
 from producers.readers.ndjson import Read, read_ndjson
 from shared.registry import Registry
 from shared.sealing import SiteKey, new_site_key
@@ -26,6 +28,10 @@ def record(own_id: str, **changes: Any) -> bytes:
     ).encode()
 
 
+def _reads(lines: list[bytes] | Iterator[Read]) -> Iterator[Read]:
+    return read_ndjson(lines) if isinstance(lines, list) else lines
+
+
 class Site:
     """A database with a site's key, settings and models."""
 
@@ -35,18 +41,31 @@ class Site:
         self.settings = Settings(_env_file=None)
         self.vault = Vault(SiteKey(new_site_key()), 30)
 
-    def accept(self, lines: list[bytes] | Iterator[Read], body: str = "body", **order: Any) -> Receipt:
-        """One batch in a transaction of its own."""
-        with transaction(self.url) as session:
-            return accept(
-                session,
-                read_ndjson(lines) if isinstance(lines, list) else lines,
-                Order(**order),
-                body_digest=body,
-                settings=self.settings,
-                registry=self.registry,
-                vault=self.vault,
-            )
+    def accept(
+        self, lines: list[bytes] | Iterator[Read], session: Session | None = None, **order: Any
+    ) -> Receipt:
+        """One batch, in a transaction of its own unless one is given."""
+        with transaction(self.url) if session is None else nullcontext(session) as within:
+            return accept(within, _reads(lines), Order(**order), **self._with())
+
+    def receive(
+        self,
+        lines: list[bytes] | Iterator[Read],
+        told: list[tuple[str, int | None]] | None = None,
+        **order: Any,
+    ) -> Receipt:
+        """One batch, chunk by chunk; (text, line) of what was set aside goes to `told`."""
+        heard = [] if told is None else told
+        return receive(
+            lambda: transaction(self.url),
+            _reads(lines),
+            Order(**order),
+            set_aside=lambda read, error: heard.append((read.sent(), error.line)),
+            **self._with(),
+        )
+
+    def _with(self) -> dict[str, Any]:
+        return {"settings": self.settings, "registry": self.registry, "vault": self.vault}
 
     def source(self, name: str, policy: dict[str, Any]) -> None:
         """Add a source."""

@@ -1,0 +1,246 @@
+"""Files of any format: opened, unpacked, recognised by content and name, and read as one batch."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Literal, cast
+
+from producers.readers.csv_records import DELIMITERS, CsvFile
+from producers.readers.json_records import array_begins, read_json
+from producers.readers.mapping import CsvMapping
+from producers.readers.ndjson import lines_of, read_ndjson
+from producers.readers.record import InputError, Read
+
+if TYPE_CHECKING:
+    from producers.readers.fhir import Account
+
+HEAD = 64 * 1024
+"""Bytes by which a format is recognised."""
+_MARK = b"\xef\xbb\xbf"
+_NOT_READ = {
+    b"PK\x03\x04": ("is a ZIP archive or a workbook", "unpack it, or save the sheet as CSV"),
+    b"\xff\xfe": ("is UTF-16", "save it as UTF-8"),
+    b"\xfe\xff": ("is UTF-16", "save it as UTF-8"),
+    b"%PDF": ("is a PDF", "send its text as NDJSON, JSON or CSV"),
+}
+
+Per = Literal["patient", "encounter"]
+
+
+class InputFormat(StrEnum):
+    """How the input is written."""
+
+    auto = "auto"
+    ndjson = "ndjson"
+    json = "json"
+    csv = "csv"
+    fhir = "fhir"
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input, opened: its name for messages, what it is, and its uncompressed content."""
+
+    name: str
+    format: InputFormat
+    stream: IO[bytes]
+    csv: CsvFile | None = None  # its header is read
+
+    @property
+    def header(self) -> str:
+        """What stands above the records, "" for anything but CSV."""
+        return self.csv.header if self.csv else ""
+
+
+def open_inputs(
+    stack: ExitStack,
+    names: Sequence[str],
+    format_: InputFormat = InputFormat.auto,
+    *,
+    mapping: CsvMapping | None = None,
+    progress: Callable[[int], object] = lambda _bytes: None,
+) -> list[Input]:
+    """Open every input before anything is read; `-` is standard input. `progress` is told bytes as they lie.
+
+    Raises `InputError` for what cannot be read: no such file, a format that is not known, a wrong header.
+    """
+    return [_open(stack, name, format_, mapping, progress) for name in names]
+
+
+def sizes(names: Sequence[str]) -> int | None:
+    """Bytes of all inputs as they lie; None where one is not a file (standard input, a pipe)."""
+    paths = [Path(name) for name in names]
+    if not all(name != "-" and path.is_file() for name, path in zip(names, paths, strict=True)):
+        return None
+    return sum(path.stat().st_size for path in paths)
+
+
+def read_inputs(
+    inputs: Sequence[Input], *, per: Per = "patient", account: Account | None = None
+) -> Iterator[Read]:
+    """The records of all inputs, lazily, in their order; FHIR inputs are read together, after the others.
+
+    `account` is told what became of each FHIR resource. Raises `InputError` with the file and the last line
+    that was read where one cannot be read further.
+    """
+    for each in inputs:
+        if each.format is not InputFormat.fhir:
+            yield from _checked(each.name, _records(each))
+    fhir = [(each.name, each.stream) for each in inputs if each.format is InputFormat.fhir]
+    if fhir:
+        from producers.readers.fhir import Account, read_fhir
+
+        yield from _checked("", read_fhir(fhir, per=per, account=account or Account()))
+
+
+def detect(head: bytes, name: str = "") -> InputFormat:
+    """The format of an input by its first bytes (up to `HEAD`), and by its name where these leave it open."""
+    text = head.removeprefix(_MARK).lstrip()
+    if text.startswith(b"<") or b'"resourceType"' in text or b'"hookInstance"' in text:
+        from producers.readers.fhir import looks_like_fhir
+
+        if looks_like_fhir(head):
+            return InputFormat.fhir
+    suffixes = Path(name).suffixes
+    if {".ndjson", ".jsonl"} & set(suffixes):
+        return InputFormat.ndjson
+    if {".csv", ".tsv"} & set(suffixes):
+        return InputFormat.csv
+    first, _, rest = text.partition(b"\n")
+    if text[:1] not in (b"{", b"["):
+        columns = any(each.encode() in first for each in DELIMITERS)
+        return InputFormat.csv if columns else InputFormat.ndjson
+    try:
+        alone = json.loads(first)
+    except (ValueError, RecursionError):
+        # a record of many lines, an array, or a first line that is cut
+        begun = array_begins(text) is not None or first.rstrip()[-1:] in (b"{", b"[", b",", b":")
+        return InputFormat.json if begun else InputFormat.ndjson
+    whole = isinstance(alone, dict) and array_begins(first) is None
+    return InputFormat.ndjson if whole or rest.strip() else InputFormat.json
+
+
+def _open(
+    stack: ExitStack,
+    name: str,
+    format_: InputFormat,
+    mapping: CsvMapping | None,
+    progress: Callable[[int], object],
+) -> Input:
+    shown = "standard input" if name == "-" else name
+    try:
+        raw = sys.stdin.buffer if name == "-" else stack.enter_context(open(name, "rb"))  # noqa: SIM115
+        again = raw.seekable()
+        head, stream = _begun(cast(IO[bytes], io.BufferedReader(_Counted(raw, progress), HEAD)), again)
+        if head.startswith(b"\x1f\x8b"):
+            unzipped = cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=stream)))
+            head, stream = _begun(unzipped, again)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise _broken(shown, None) from None
+    except OSError as error:
+        raise InputError("", None, f"{name} cannot be read", error.strerror or "look at the file") from None
+    for magic, (reason, remedy) in _NOT_READ.items():
+        if head.startswith(magic):
+            raise InputError(shown, None, reason, remedy)
+    if format_ is InputFormat.auto:
+        format_ = detect(head, name)
+        if mapping is not None and format_ is InputFormat.ndjson:  # one column has no delimiter
+            format_ = InputFormat.csv
+    if format_ is InputFormat.fhir and not again:
+        stream = io.BytesIO(stream.read())  # it is read twice, and no text goes into a temporary file
+    if format_ is not InputFormat.csv:
+        return Input(shown, format_, stream)
+    return Input(shown, format_, stream, CsvFile(stream, mapping, shown))
+
+
+def _records(each: Input) -> Iterator[Read]:
+    if each.csv is not None:
+        return each.csv.records()
+    if each.format is InputFormat.json:
+        return read_json(each.stream, each.name)
+    return read_ndjson(lines_of(each.stream), each.name)
+
+
+def _checked(name: str, reads: Iterator[Read]) -> Iterator[Read]:
+    """The same, and an error of the file below them as one of the input."""
+    file, line = name, None
+    try:
+        for read in reads:
+            file, line = read.file, read.line
+            yield read
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise _broken(file, line) from None
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise InputError(file, line, f"cannot be read further than this ({why})", "read it again") from None
+
+
+def _broken(name: str, line: int | None) -> InputError:
+    after = " after this" if line else ""
+    return InputError(name, line, f"the gzip data is broken or cut short{after}", "fetch the file again")
+
+
+class _Counted(io.RawIOBase):
+    """A stream that says how much of it has been read, once however often it is read."""
+
+    def __init__(self, raw: IO[bytes], progress: Callable[[int], object]) -> None:
+        self._raw, self._progress = raw, progress
+        self._at = self._furthest = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._raw.seekable()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = self._raw.seek(offset, whence)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        block = self._raw.read(len(buffer))
+        buffer[: len(block)] = block
+        self._at += len(block)
+        if self._at > self._furthest:
+            self._progress(self._at - self._furthest)
+            self._furthest = self._at
+        return len(block)
+
+
+class _Begun(io.RawIOBase):
+    """A stream whose first bytes have been read already, and that cannot be read again."""
+
+    def __init__(self, head: bytes, raw: IO[bytes]) -> None:
+        self._head, self._raw = head, raw
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        block = self._head[: len(buffer)] or self._raw.read(len(buffer))
+        self._head = self._head[len(buffer) :]
+        buffer[: len(block)] = block
+        return len(block)
+
+
+def _begun(stream: IO[bytes], again: bool) -> tuple[bytes, IO[bytes]]:
+    """The first `HEAD` bytes of a stream, and the stream from its beginning."""
+    head = b""
+    while len(head) < HEAD and (block := stream.read(HEAD - len(head))):
+        head += block
+    if again:
+        stream.seek(0)
+        return head, stream
+    return head, cast(IO[bytes], io.BufferedReader(_Begun(head, stream), HEAD))

@@ -1,0 +1,72 @@
+"""A submitting process that is killed, and the same command again: complete, and nothing twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+from pathlib import Path
+
+import psycopg
+
+from tests.producers.test_cli import COMMAND, Shell, shell
+
+__all__ = ["shell"]
+RECORDS = 1_200
+
+
+def lines() -> list[str]:
+    """The records of the batch, one of them bad."""
+    made = [
+        json.dumps({"id": f"case-{k}", "vignette": f"A man of seventy has had chest pain: {k}."})
+        for k in range(RECORDS)
+    ]
+    made[700] = "{"
+    return [line + "\n" for line in made]
+
+
+def test_kill_9_in_the_middle_and_the_same_command(shell: Shell) -> None:
+    """After the first chunk: killed; then what it had printed completes the batch without a duplicate."""
+    pipe = shell.folder / "batch"
+    os.mkfifo(pipe)
+    process = subprocess.Popen([COMMAND, "submit", "batch"], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    with pipe.open("w") as sending:
+        writer = threading.Thread(target=_write, args=(sending, lines()[:1_100]))
+        writer.start()
+        said = process.stderr.readline()  # the first chunk is committed, and the pipe is still open
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stderr.close()
+        writer.join()
+    found = re.fullmatch(r"if this is interrupted, go on with: (consilium submit batch .*)\n", said)
+    assert found, said
+    url = os.environ["CONSILIUM_DATABASE_URL"]
+    with psycopg.connect(url) as connection:
+        [(state, stored)] = connection.execute("SELECT state, records FROM submissions").fetchall()
+        assert (state, stored in (500, 1_000)) == ("receiving", True)
+        pipe.unlink()
+        shell.file("batch", *lines())
+        done = shell.here(*found[1].split()[1:], "--quarantine", "bad")
+        assert done.code == 6, done
+        assert f"went on after {stored} that were stored before" in done.out
+        counts = connection.execute(
+            "SELECT state, records, set_aside, (SELECT count(*) FROM consultations), "
+            "(SELECT count(DISTINCT ordinal) FROM records) FROM submissions"
+        ).fetchall()
+        assert counts == [("open", RECORDS, 1, RECORDS - 1, RECORDS)]
+    assert Path("bad").read_text() == "{\n"
+    shell.file("batch", *lines()[:600], "{}\n", *lines()[601:])
+    assert "differs at line 501" in shell.fails(*found[1].split()[1:], code=4)
+
+
+def _write(sending: object, text: list[str]) -> None:
+    """As much as the reader takes; it is killed while this goes on."""
+    try:
+        for line in text:
+            print(line, end="", file=sending, flush=True)  # type: ignore[call-overload]
+    except BrokenPipeError:
+        return
