@@ -9,12 +9,13 @@ PYTHON ?= python3
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-# (re)made whenever what it installs changes
+# (re)made whenever what it installs changes; compiled here, since each worker is a process of its own
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Consilium needs Python 3.11 or newer; this is %d.%d. Try: make PYTHON=python3.12 $(MAKECMDGOALS)" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	@echo "installing into $(VENV), the first time only …"
 	@began=$$(date +%s); $(PYTHON) -m venv $(VENV) \
 	  && $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' \
+	  && $(PY) -m compileall -q workers producers shared db embedded panel \
 	  && touch $@ && echo "installed in $$(($$(date +%s) - began)) s"
 
 demo: $(VENV)/.ready ## the whole story in two minutes: 20 vignettes, one killed worker, 20 consensuses (simulated models)
