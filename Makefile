@@ -4,7 +4,7 @@ PY   := $(VENV)/bin/python
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint clean
+.PHONY: help demo test slow faults lint clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,8 +21,11 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: $(VENV)/.ready ## the whole story in two minutes: 20 vignettes, one killed worker, 20 consensuses (simulated models)
 	@$(VENV)/bin/consilium demo
 
-test: lint ## every check and every test
-	$(PY) -m pytest -n 2
+test: lint ## every check and every test, but for those of minutes: slow, faults
+	$(PY) -m pytest -n 2 -m "not slow"
+
+slow: $(VENV)/.ready ## the tests that run whole deployments: on RabbitMQ, and as docker-compose.yml says
+	$(PY) -m pytest -m slow
 
 faults: $(VENV)/.ready ## the fault suite; SCENARIO=24,25 SIZE=5000 SEED=1 WITHOUT=claim,sweeper,late-ack AGAIN=1
 	$(PY) -m tests.faults $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(SIZE),--size $(SIZE)) \

@@ -31,7 +31,7 @@ from tests.pipeline.conftest import SHORT, Pipeline, vignettes
 from workers.config import celery_config
 from workers.watchdog import Watchdog
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import redis
 from tests.deploy.composed import ROOT, House
 from tests.deploy.conftest import WATCHER
 
-pytestmark = pytest.mark.timeout(400)  # a dozen processes begin: minutes on a machine that others load
+pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]  # a dozen processes begin
 
 WORKERS = ("remote", "local", "urgent", "conclude", "quarantine")
 OURS = (*WORKERS, "beat", "metrics", "flower")
