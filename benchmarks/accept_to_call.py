@@ -56,7 +56,6 @@ def main() -> None:
                         session,
                         read_ndjson([lines[number % len(lines)]]),
                         Order(purpose="evaluation", seed=number),
-                        body_digest=str(number),
                         settings=stack.settings,
                         registry=registry,
                         vault=vault,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shlex
 import sys
 from bisect import bisect
 from collections.abc import Iterator
@@ -53,7 +52,7 @@ EXIT_INTERRUPTED = 130
 class _Way:
     """How far it is, and how to go on where it ends early."""
 
-    again: str  # the command that goes on
+    again: str  # what goes on
     several: bool  # more than one file
     stored: int = 0  # records committed
     complete: bool = False
@@ -151,8 +150,9 @@ def submit(
     settings = get_settings()
     settings.require_broker()  # a setting that is missing is said before anything is stored
     key = idempotency_key or secrets.token_hex(8)
-    words = ["consilium", *sys.argv[1:], *([] if idempotency_key else ["--idempotency-key", key])]
-    way = _Way(shlex.join(words), len(files) > 1)
+    # names of files and keys of one's own are clinical, and output may end in a log: they are not repeated
+    again = "the same command with " + ("its key" if idempotency_key else f"--idempotency-key {key}")
+    way = _Way(again, len(files) > 1)
     order = Order(
         source=source,
         strategy=strategy.upper(),
@@ -188,7 +188,7 @@ def submit(
         _print_account(account)
     if receipt.errors and quarantine_ is None and format_ is Format.table:
         out.print(
-            f"what was set aside, to be mended and sent again: {way.again} --quarantine FILE",
+            f"what was set aside, to be mended and sent again: {way.again} and --quarantine FILE",
             style="dim",
             markup=False,
             highlight=False,

@@ -42,15 +42,16 @@ def test_kill_9_in_the_middle_and_the_same_command(shell: Shell) -> None:
         process.wait()
         process.stderr.close()
         writer.join()
-    found = re.fullmatch(r"if this is interrupted, go on with: (consilium submit batch .*)\n", said)
+    found = re.fullmatch(r"if this is interrupted, go on with: the same command with (.*)\n", said)
     assert found, said
+    again = ("submit", "batch", *found[1].split())
     url = os.environ["CONSILIUM_DATABASE_URL"]
     with psycopg.connect(url) as connection:
         [(state, stored)] = connection.execute("SELECT state, records FROM submissions").fetchall()
         assert (state, stored in (500, 1_000)) == ("receiving", True)
         pipe.unlink()
         shell.file("batch", *lines())
-        done = shell.here(*found[1].split()[1:], "--quarantine", "bad")
+        done = shell.here(*again, "--quarantine", "bad")
         assert done.code == 6, done
         assert f"went on after {stored} that were stored before" in done.out
         counts = connection.execute(
@@ -60,7 +61,7 @@ def test_kill_9_in_the_middle_and_the_same_command(shell: Shell) -> None:
         assert counts == [("open", RECORDS, 1, RECORDS - 1, RECORDS)]
     assert Path("bad").read_text() == "{\n"
     shell.file("batch", *lines()[:600], "{}\n", *lines()[601:])
-    assert "differs at line 501" in shell.fails(*found[1].split()[1:], code=4)
+    assert "differs at line 501" in shell.fails(*again, code=4)
 
 
 def _write(sending: object, text: list[str]) -> None:
