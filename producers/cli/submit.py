@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import sys
 from bisect import bisect
 from collections.abc import Iterator
 from contextlib import ExitStack
