@@ -1,0 +1,208 @@
+"""How many consultations a second, at what cost, against the least that the same work could take.
+
+    python benchmarks/throughput.py [--runs 5] [--size 300] [--in-flight 200] [--workers 2] [--pool threads]
+
+A consultation is three answers and six reviews: nine calls, each with its claim, its stored raw answer, its
+parsing and its booking, then the consensus. The panel answers at once. Counted from the nudge, when all
+vignettes are accepted, to the end of the last consultation. In the same run, in turns:
+
+    watched      the same set of processes with task events and Flower on
+    bare         the same nine calls, claim, parsing and booking in one asyncio script (figures_bare.py)
+    canvas       the plainest Celery canvas of nine calls and rows (plain_canvas.py): two workers of threads
+
+CPU from /proc: of our processes alone; that of servers and panel stands apart, and also takes of the same
+cores. WAL and Redis bytes are the servers' own counts. The first run of each is left out. Limits: everything
+on one machine, so the panel and PostgreSQL take a share that they would not elsewhere; the bare script is one
+process, so it uses one core; sets that wait for their turn use a little (beat, heartbeats, Flower).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import plain_canvas
+import psycopg
+from figures_set import OURS, VIGNETTES, Set, Used, cpu_s, machine, middle
+
+from db.ids import new_id
+
+HERE = Path(__file__).parent
+BARS = {"bare": 0.25, "canvas": 1.0}
+AIM_MS = 32
+
+# Rows that were written and how. Of the updates of owed answers, the last of each (it leaves the partial
+# index of those owed) can never be HOT; the others, the claim and the stored raw answer, should be.
+ROWS = """
+    SELECT sum(n_tup_ins), sum(n_tup_upd),
+           sum(n_tup_hot_upd) FILTER (WHERE relname = 'owed_answers')::float
+             / (sum(n_tup_upd) FILTER (WHERE relname = 'owed_answers')
+                - (SELECT count(*) FROM owed_answers WHERE state = 'answered'))
+    FROM pg_stat_user_tables
+"""
+STATISTICS_S = 11  # an idle backend tells its counts after 10 s (PGSTAT_IDLE_INTERVAL)
+
+
+def main() -> None:
+    """Measure and print."""
+    asked = _arguments()
+    print(f"{machine()}; {asked.size} consultations a run, {asked.in_flight} in flight, {asked.pool}")
+    common = {"in_flight": asked.in_flight, "workers": asked.workers, "pool": asked.pool}
+    with (
+        Set(**common) as ours,
+        Set(**common, events=True) as watched,
+        Set(**common, bare=True) as servers,
+        _canvas_workers(servers, asked.in_flight) as canvas_pids,
+    ):
+        used: dict[str, list[Used]] = {name: [] for name in ("ours", "watched", "bare", "canvas")}
+        for number in range(asked.runs + 1):
+            found = {
+                "ours": ours.run(asked.size, seed=number),
+                "watched": watched.run(asked.size, seed=number),
+                "bare": _bare(servers, asked.size, asked.in_flight, number),
+                "canvas": _canvas(servers, asked.size, number, canvas_pids),
+            }
+            if number:  # the first warms up
+                for name, each in found.items():
+                    used[name].append(each)
+        consultations = asked.size * (asked.runs + 1)
+        time.sleep(STATISTICS_S)
+        with psycopg.connect(ours.url) as connection:
+            [(inserted, updated, hot)] = connection.execute(ROWS).fetchall()
+    _print(used)
+    print(
+        f"\nrows a consultation: {inserted / consultations:.0f} inserted, {updated / consultations:.0f} "
+        f"updated; of claims and stored raw answers {hot:.1%} HOT"
+    )
+    _ratios(used)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--size", type=int, default=300, help="consultations a run")
+    parser.add_argument("--in-flight", type=int, default=200)
+    parser.add_argument("--workers", type=int, default=2, help="processes of model workers")
+    parser.add_argument("--pool", choices=("threads", "gevent"), default="threads")
+    return parser.parse_args()
+
+
+def _bare(servers: Set, size: int, in_flight: int, seed: int) -> Used:
+    """The same work by the script."""
+    submission = servers.submit(size, seed=seed)
+    before = servers.meters()
+    made = subprocess.run(
+        [sys.executable, str(HERE / "figures_bare.py"), str(submission), str(in_flight)],
+        env=servers.stack.environ,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    said = json.loads(made.stdout)
+    used = servers.used(size, said["seconds"], before)
+    used.cpu_s["model workers"] = said["cpu_s"]
+    return used
+
+
+@contextlib.contextmanager
+def _canvas_workers(servers: Set, in_flight: int) -> Iterator[list[int]]:
+    """Two workers of the plain canvas on the servers; their process ids."""
+    environ = {
+        **servers.stack.environ,
+        "PLAIN_BROKER": servers.stack.addresses.broker_url.rpartition("/")[0] + "/1",
+        "PLAIN_DATABASE": servers.url,
+        "PLAIN_PANEL": servers.stack.panel_url or "",
+    }
+    os.environ["PLAIN_BROKER"] = environ["PLAIN_BROKER"]
+    plain_canvas.app.conf.update(broker_url=environ["PLAIN_BROKER"], result_backend=environ["PLAIN_BROKER"])
+    with psycopg.connect(servers.url, autocommit=True) as connection:
+        connection.execute(plain_canvas.SCHEMA)
+    command = [sys.executable, "-P", "-m", "celery", "-A", "plain_canvas", "worker", "-P", "threads"]
+    with contextlib.ExitStack() as stack:
+        workers = []
+        for number in (1, 2):
+            log = stack.enter_context((servers.home / f"plain-{number}.log").open("wb"))
+            worker = subprocess.Popen(
+                [*command, "-c", str(-(-in_flight // 2)), "-n", f"plain-{number}@%h"],
+                env=environ,
+                stdout=log,
+                stderr=log,
+            )
+            stack.callback(worker.wait)
+            stack.callback(worker.terminate)
+            workers.append(worker)
+        yield [worker.pid for worker in workers]
+
+
+def _canvas(servers: Set, size: int, seed: int, pids: list[int]) -> Used:
+    """The same calls by the plain canvas; sending them is the submitter's work, and part of the time."""
+    examples = [json.loads(line) for line in VIGNETTES.read_text(encoding="utf-8").splitlines()]
+    names = sorted(servers.registry)
+    rng = random.Random(seed)
+    first = seed * size
+    before, workers_before = servers.meters(), sum(map(cpu_s, pids))
+    began, sent_before = time.monotonic(), time.process_time()
+    for number in range(size):
+        vignette = {**examples[number % len(examples)], "id": f"case-{new_id()}"}
+        plain_canvas.start(first + number, vignette, rng.sample(names, 3))
+    sent_s = time.process_time() - sent_before
+    with psycopg.connect(servers.url, autocommit=True) as connection:
+        ends = "SELECT count(*) FROM plain_ends WHERE consultation >= %s"
+        while Set.ask(connection, ends, first) < size:
+            if time.monotonic() - began > 60 + 2 * size:
+                raise RuntimeError("the plain canvas has lost consultations: run it again")
+            time.sleep(0.05)
+    used = servers.used(size, time.monotonic() - began, before)
+    used.cpu_s |= {"model workers": sum(map(cpu_s, pids)) - workers_before, "submitter": sent_s}
+    return used
+
+
+def _print(used: dict[str, list[Used]]) -> None:
+    kinds = (*OURS, "postgres", "redis", "panel")
+    print(f"\nmedian (range) of {len(used['ours'])} runs; CPU in ms a consultation")
+    print(f"{'':22}" + "".join(f"{name:>24}" for name in used))
+
+    def row(name: str, values: dict[str, str]) -> None:
+        print(f"{name:22}" + "".join(f"{values[each]:>24}" for each in used))
+
+    row("consultations/s", {n: middle([u.rate for u in all_]) for n, all_ in used.items()})
+    row("CPU, ours in all", {n: middle([u.cpu_ms(*OURS) for u in all_]) for n, all_ in used.items()})
+    for kind in kinds:
+        row(f"  {kind}", {n: middle([u.cpu_ms(kind) for u in all_]) for n, all_ in used.items()})
+    for what, name in (("kB through Redis", "redis_bytes"), ("kB of WAL", "wal_bytes")):
+        row(
+            what,
+            {
+                n: middle([getattr(u, name) / u.consultations / 1000 for u in all_])
+                for n, all_ in used.items()
+            },
+        )
+
+
+def _ratios(used: dict[str, list[Used]]) -> None:
+    for rival, bar in BARS.items():
+        ratios = [a.rate / b.rate for a, b in zip(used["ours"], used[rival], strict=True)]
+        holds = "holds" if statistics.median(ratios) >= bar else "DOES NOT HOLD"
+        print(f"ours / {rival:8} {middle(ratios, '.2f')}   bar: at least {bar:g}, {holds}")
+    cost = [
+        (b.cpu_ms(*OURS) - a.cpu_ms(*OURS), 1 - b.rate / a.rate)
+        for a, b in zip(used["ours"], used["watched"], strict=True)
+    ]
+    print(
+        f"task events and Flower cost {middle([c for c, _ in cost])} ms a consultation and "
+        f"{middle([100 * r for _, r in cost])} % of the rate"
+    )
+    ours = [u.cpu_ms(*OURS) for u in used["ours"]]
+    print(f"CPU {middle(ours)} ms a consultation; aim: {AIM_MS}")
+
+
+if __name__ == "__main__":
+    main()

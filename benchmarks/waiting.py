@@ -1,0 +1,71 @@
+"""How near waiting on models comes to the ideal: calls of 1 s, 200 at once.
+
+    python benchmarks/waiting.py [--runs 5] [--size 300] [--in-flight 200] [--workers 2] [--pool threads]
+
+All consultations are accepted at once; from the nudge to the end of the last. Ideal: nine calls each, 200
+in flight from the first moment to the last, nothing else taking any time: 9 · 300 · 1 s / 200 = 13.5 s. In
+turns, in the same run, as the named rival: the same calls by the bare asyncio script (figures_bare.py; no
+dispatch, no broker, no consensus). Limits: a call's 1 s is a sleep in the panel on the same machine, which
+has its part of the cores; with fewer consultations than places the ideal cannot be reached by anybody, since
+the reviews wait for the answers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from figures_set import Set, machine, middle
+
+BAR, AIM = 1.3, 1.1
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--size", type=int, default=300, help="consultations at once")
+    parser.add_argument("--in-flight", type=int, default=200)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--pool", choices=("threads", "gevent"), default="threads")
+    parser.add_argument("--delay", type=float, default=1.0, help="seconds a call")
+    asked = parser.parse_args()
+    ideal_s = 9 * asked.size * asked.delay / asked.in_flight
+    print(f"{machine()}; {asked.size} consultations, {asked.in_flight} in flight, {asked.pool}")
+    print(f"ideal {ideal_s:.1f} s")
+    common = {"in_flight": asked.in_flight, "workers": asked.workers, "pool": asked.pool}
+    times: dict[str, list[float]] = {"ours": [], "bare": []}
+    peaks = []
+    with Set(**common, delay_s=asked.delay) as ours, Set(**common, delay_s=asked.delay, bare=True) as servers:
+        ours.run(min(20, asked.size))  # the first of everything
+        for number in range(asked.runs):
+            ours.panel("/ledger/reset", {})
+            times["ours"].append(ours.run(asked.size, seed=number).seconds)
+            peaks.append(ours.panel("/ledger")["peak_open"])
+            times["bare"].append(_bare(servers, asked.size, asked.in_flight, number))
+    for name, seconds in times.items():
+        print(f"{name:5} {middle(seconds)} s = {middle([s / ideal_s for s in seconds], '.2f')} × ideal")
+    print(f"most calls open at once: {middle(peaks, '.0f')}")
+    reached = statistics.median(times["ours"]) / ideal_s
+    holds = "holds" if reached <= BAR else "DOES NOT HOLD"
+    print(f"bar: at most {BAR} × ideal, {holds} ({reached:.2f}); aim: {AIM}")
+
+
+def _bare(servers: Set, size: int, in_flight: int, seed: int) -> float:
+    submission = servers.submit(size, seed=seed)
+    script = Path(__file__).parent / "figures_bare.py"
+    made = subprocess.run(
+        [sys.executable, str(script), str(submission), str(in_flight)],
+        env=servers.stack.environ,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return float(json.loads(made.stdout)["seconds"])
+
+
+if __name__ == "__main__":
+    main()
