@@ -111,6 +111,7 @@ def test_ctrl_c_leaves_the_work_going(
 ) -> None:
     """It says so, and its exit code is that of Ctrl-C; what came meanwhile was watched too."""
     get_settings.cache_clear()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background
     stored.submit(2)
     ids = all_open()
     looks = 0
@@ -126,6 +127,7 @@ def test_ctrl_c_leaves_the_work_going(
 
     with pytest.raises(typer.Exit) as ended:
         follow(then_ctrl_c, every_s=0.1, format_=Watched.json)
+    signal.signal(signal.SIGINT, before)
     done = capsys.readouterr()
     assert [json.loads(line)["waiting"] for line in done.out.splitlines()] == [2, 3]
     assert done.err == "no longer watching; the work goes on: consilium status\n"
