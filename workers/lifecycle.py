@@ -25,7 +25,9 @@ from sqlalchemy.exc import OperationalError
 
 from db.engine import engine_for
 from db.queries import consultations, owed_answers, workers
-from workers.clients import calls_in_flight
+from shared.masking import installed_finders
+from shared.medications import normalise
+from workers.clients import calls_in_flight, client_for
 from workers.context import get_context
 from workers.watchdog import Watchdog
 
@@ -50,6 +52,7 @@ def log_plainly(**_: Any) -> None:
 @worker_init.connect
 def begin(sender: Any, **_: Any) -> None:
     """Register, and let what a former self held go on at once instead of at its leases' end."""
+    _warm()
     log_plainly()  # Celery sets up logging after this signal
     ctx = get_context()
     ctx.name = str(sender.hostname)
@@ -67,6 +70,14 @@ def begin(sender: Any, **_: Any) -> None:
         return
     if died:
         log.info("the former self died: leases freed=%d", freed)
+
+
+def _warm() -> None:
+    """Load what the first calls need: a place at a model, once granted, is not to wait for an import."""
+    for model in get_context().registry.values():
+        client_for(model)
+    normalise("")
+    installed_finders()
 
 
 @worker_process_init.connect
