@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from celery import Celery
 from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -19,6 +20,9 @@ from xdist.scheduler import LoadScopeScheduling
 from db import migrate
 from db.engine import engine_for
 from embedded.services import Services
+from tests import accepted
+from tests.workers.chat_server import Server, chat_servers
+from workers.context import Context
 
 sys.dont_write_bytecode = False  # else every run rewrites each test's asserts anew: 8 s a process
 settings.register_profile("tests", max_examples=50, deadline=None)  # no time is asserted: machines differ
@@ -125,3 +129,23 @@ def _on(services: Services, name: str) -> str:
 def _execute(services: Services, statement: str) -> None:
     with psycopg.connect(services.addresses.database_url, autocommit=True) as connection:
         connection.execute(statement)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A model server."""
+    with chat_servers() as start:
+        yield start()
+
+
+@pytest.fixture
+def ctx(database_url: str, server: Server) -> Context:
+    """A worker's context, its models on that server."""
+    return accepted.context(database_url, server.url)
+
+
+@pytest.fixture(scope="module")
+def app(services: Services) -> Iterator[Celery]:
+    """An application on the real broker; nobody consumes what is sent."""
+    with accepted.sending(services) as (app, _):
+        yield app

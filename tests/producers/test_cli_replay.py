@@ -13,14 +13,12 @@ from celery import Celery
 from typer.testing import CliRunner
 
 from db.queries import snapshots
-from embedded.services import Services
 from producers.cli.replay import replay
 from shared.memory import RawReview, estimate
 from shared.settings import get_settings
-from tests import accepted
 from tests.accepted import ask, submit
 from tests.producers.concluded import conclude, graded
-from tests.workers.chat_server import Server, chat_servers
+from tests.workers.chat_server import Server
 from workers.context import Context
 
 LISTS = (
@@ -28,26 +26,6 @@ LISTS = (
     (("metformin",), ("metformin",), ("metformin",)),
     ((), ("amoxicillin",), ("ibuprofen",)),
 )
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """A model server."""
-    with chat_servers() as start:
-        yield start()
-
-
-@pytest.fixture
-def ctx(database_url: str, server: Server) -> Context:
-    """A worker's context."""
-    return accepted.context(database_url, server.url)
-
-
-@pytest.fixture(scope="module")
-def app(services: Services) -> Iterator[Celery]:
-    """An application on the real broker."""
-    with accepted.sending(services) as (app, _):
-        yield app
 
 
 @pytest.fixture

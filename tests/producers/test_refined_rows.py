@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 from db.engine import transaction
 from db.ids import new_id
 from db.queries.documents import Vault
-from embedded.services import Services
 from producers.cli.replay import replay
 from producers.cli.results import results
 from producers.cli.show import show
@@ -29,7 +28,7 @@ from tests import accepted
 from tests.accepted import ask, submit
 from tests.producers.concluded import conclude, graded
 from tests.producers.evaluation.synthetic import meta
-from tests.workers.chat_server import Server, chat_servers
+from tests.workers.chat_server import Server
 from workers.context import Context
 
 LINE = {
@@ -43,23 +42,9 @@ ANSWERS = (("acetaminophen", "ibuprofen"), ("acetaminophen", "ibuprofen"), ("nap
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    """A model server."""
-    with chat_servers() as start:
-        yield start()
-
-
-@pytest.fixture
 def ctx(database_url: str, server: Server) -> Context:
     """A worker's context."""
     return replace(accepted.context(database_url, server.url), vault=Vault(SiteKey(KEY), 30))
-
-
-@pytest.fixture(scope="module")
-def app(services: Services) -> Iterator[Celery]:
-    """An application on the real broker."""
-    with accepted.sending(services) as (app, _):
-        yield app
 
 
 @pytest.fixture

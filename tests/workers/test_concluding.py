@@ -6,7 +6,6 @@ import itertools
 import json
 import re
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
@@ -15,35 +14,13 @@ import pytest
 from celery import Celery
 
 from db.queries import calibration, snapshots
-from embedded.services import Services
 from shared.calibration import Calibrator, Features, Isotonic, Report
 from shared.consensus import Conclusion, Grade, SeatAnswer, as_detail, conclude_from
 from shared.memory import Memory
-from tests import accepted
 from tests.accepted import ask, consultations_of, owed_by, recommendation, submit
-from tests.workers.chat_server import Server, chat_servers, completion
+from tests.workers.chat_server import Server, completion
 from workers import answering, concluding, flow
 from workers.context import Context
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """A model server."""
-    with chat_servers() as start:
-        yield start()
-
-
-@pytest.fixture
-def ctx(database_url: str, server: Server) -> Context:
-    """A worker's context, its models on that server."""
-    return accepted.context(database_url, server.url)
-
-
-@pytest.fixture(scope="module")
-def app(services: Services) -> Iterator[Celery]:
-    """An application on the real broker; nobody consumes what is sent."""
-    with accepted.sending(services) as (app, _):
-        yield app
 
 
 def answered(ctx: Context, app: Celery, server: Server, *lists: tuple[str, ...]) -> uuid.UUID:
