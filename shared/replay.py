@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -23,8 +25,12 @@ class Compared:
         }
 
     def differs(self, column: str) -> bool:
-        """Whether this column would be another."""
-        return bool(self.before[column] != self.after[column])
+        """Whether this column would be another; support by more than rounding, which weights that cancel
+        leave behind."""
+        before, after = self.before[column], self.after[column]
+        if column == "support" and isinstance(before, Mapping) and isinstance(after, Mapping):
+            return before.keys() != after.keys() or any(abs(before[d] - after[d]) > ROUNDING for d in before)
+        return bool(before != after)
 
     def moves(self, part: str, number: str) -> list[float]:
         """Absolute changes of a number of `detail`, by seat: ("answers", "grade") on [0, 1], and so on."""
