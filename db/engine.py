@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Literal
 
 import psycopg
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
+
+Role = Literal["accept", "work", "read", "migrate"]
+"""What somebody may do in the database: take work in, do it, look, or change the tables."""
+# read by the policies of row level security; forgotten at the end of the transaction
+AS_SOURCE = text("SELECT set_config('consilium.source_id', :source_id, true)")
 
 _TLS = re.compile(r"(SSL error|server certificate|root certificate|server does not support SSL)[^\n]*")
 
@@ -55,4 +62,12 @@ def why_away(error: DBAPIError | psycopg.Error) -> str | None:
 def transaction(url: str) -> Iterator[Session]:
     """A session in one transaction: committed at the end, rolled back on an exception."""
     with Session(engine_for(url), expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+@contextmanager
+def source_transaction(url: str, source_id: uuid.UUID, role: Role) -> Iterator[Session]:
+    """A transaction that sees the rows of one source alone, with the rights of this role."""
+    with transaction(url) as session:
+        session.execute(AS_SOURCE, {"source_id": str(source_id)})
         yield session

@@ -126,6 +126,16 @@ class Settings(BaseSettings):
     metrics_port: int = Field(0, ge=0, le=65_535, description="0: `up` takes a free one and prints it.")
     metrics_token: SecretStr | None = Field(None, description="Bearer token that /metrics asks for.")
 
+    api_host: str = Field("127.0.0.1", description="Where the HTTP API listens; elsewhere put TLS before it.")
+    api_port: int = Field(0, ge=0, le=65_535, description="0: `up` takes a free one and prints it.")
+    api_requests_per_minute: int = Field(
+        600, gt=0, description="Requests of one source over HTTP; a source may have its own."
+    )
+    api_max_records: int = Field(100_000, gt=0, description="Records of one submission over HTTP.")
+    api_max_bytes: int = Field(
+        1_073_741_824, gt=0, description="Bytes of one body over HTTP, unpacked; 1 GiB."
+    )
+
     def require_database(self) -> str:
         """The database's address, or a `SettingsError` that says what to do."""
         if self.database_url is None:
@@ -183,6 +193,7 @@ _NOT_SHAPING = {
     *("home", "database_url", "broker_url", "redis_url", "site_key", "models_file", "log_level"),
     "safety_rules",
     *("metrics_host", "metrics_port", "metrics_token"),
+    *("api_host", "api_port", "api_requests_per_minute", "api_max_records", "api_max_bytes"),
 }
 
 _NOT_RUNNING = (

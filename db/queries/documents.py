@@ -10,9 +10,10 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from db.ids import new_id
-from shared.errors import ErasedError
+from shared.errors import ErasedError, SettingsError
 from shared.sealing import DataKey as Key
 from shared.sealing import SiteKey
+from shared.settings import Settings
 
 # Documents with their wrapped keys, by primary keys; those whose key is gone are left out.
 OPEN = text("""
@@ -44,6 +45,13 @@ class Vault:
     def __init__(self, site_key: SiteKey, retention_days: int) -> None:
         self.site_key = site_key
         self._retention_days = retention_days
+
+    @classmethod
+    def of(cls, settings: Settings) -> Vault:
+        """The site's vault. Raises `SettingsError` without a site key, or with a bad one."""
+        if settings.site_key is None:
+            raise SettingsError("CONSILIUM_SITE_KEY is not set: without it no text can be sealed or read")
+        return cls(SiteKey(settings.site_key.get_secret_value()), settings.retention_days)
 
     def new_key(self, source_id: uuid.UUID) -> tuple[Key, dict[str, Any]]:
         """A data key for one record, and its row for `data_keys`."""

@@ -1,7 +1,7 @@
 """All tables. Clinical text lies sealed in `clinical_documents` alone; the rest is ids, numbers, codes."""
 
 from db.tables.base import Base
-from db.tables.intake import ClinicalDocument, DataKey, Record, Source, Submission, SubmissionChunk
+from db.tables.intake import ApiKey, ClinicalDocument, DataKey, Record, Source, Submission, SubmissionChunk
 from db.tables.learning import (
     Choice,
     Evaluation,
@@ -24,6 +24,7 @@ from db.tables.results import Consensus, Generation, Interaction, Outcome, Revie
 from db.tables.work import Consultation, ModelCall, ModelVersion, OwedAnswer, Prompt, Seat
 
 __all__ = [
+    "ApiKey",
     "Audit",
     "Base",
     "Choice",

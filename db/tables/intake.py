@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables.base import Base, Id, Json, Moment, Now, Slug, SourceId, belongs_to, one_of
+from db.tables.base import Base, Codes, Id, Json, Moment, Now, Slug, SourceId, belongs_to, one_of
 
 
 class Source(Base):
@@ -34,7 +34,27 @@ class Source(Base):
     name: Mapped[str] = mapped_column(String(100), unique=True)
     policy: Mapped[Json]  # shared.policy.Policy
     daily_budget_usd: Mapped[Decimal | None] = mapped_column(Numeric(14, 8))  # a day in UTC; NULL: no cap
+    requests_per_minute: Mapped[int | None]  # over HTTP; these three NULL: the settings'
+    max_records: Mapped[int | None]  # of one submission
+    max_bytes: Mapped[int | None] = mapped_column(BigInteger)  # of one body, unpacked
     created_at: Mapped[Now]
+
+
+class ApiKey(Base):
+    """A key by which a source comes in over the network: the secret's digest, never the secret."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[Id]
+    source_id: Mapped[SourceId] = mapped_column(ForeignKey("sources.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    digest: Mapped[bytes]
+    scopes: Mapped[Codes]  # of submit, read, operate
+    created_at: Mapped[Now]
+    expires_at: Mapped[Moment | None]
+    revoked_at: Mapped[Moment | None]
+
+    __table_args__ = (UniqueConstraint("id"),)
 
 
 class Submission(Base):

@@ -13,7 +13,7 @@ from shared.errors import ConsiliumError
 
 NAMES = (
     *("up", "submit", "watch", "status", "results", "show", "consensus", "demo"),
-    *("pause", "resume", "budget", "reparse", "workers", "health", "doctor", "metrics"),
+    *("pause", "resume", "budget", "reparse", "workers", "health", "doctor", "metrics", "api"),
     *("ensemble", "evaluate", "replay", "reviewers"),
     *("sources", "models", "failed", "chemistry", "history", "outcomes", "medications"),
 )

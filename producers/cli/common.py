@@ -21,7 +21,6 @@ from db.engine import transaction, why_away
 from db.queries.documents import Vault
 from shared.errors import ConsiliumError, SettingsError
 from shared.registry import Registry, load_registry
-from shared.sealing import SiteKey
 from shared.settings import get_settings
 
 EXIT_USAGE = 2
@@ -101,10 +100,7 @@ def away(error: OperationalError | psycopg.OperationalError) -> Away:
 
 def vault() -> Vault:
     """The site's vault, for reading and writing sealed text."""
-    settings = get_settings()
-    if settings.site_key is None:
-        raise SettingsError("CONSILIUM_SITE_KEY is not set: without it no text can be sealed or read")
-    return Vault(SiteKey(settings.site_key.get_secret_value()), settings.retention_days)
+    return Vault.of(get_settings())
 
 
 def registry() -> Registry:

@@ -57,6 +57,7 @@ def commands(
     model_slots: int,
     flower_port: int,
     metrics_port: int,
+    api_port: int,
     app: str = "workers.app",
     pool: str = "threads",
 ) -> dict[str, tuple[list[str], str]]:
@@ -82,6 +83,7 @@ def commands(
             [*_PYTHON, "producers.metrics", "--port", str(metrics_port)],
             "metrics on",
         ),
+        "api": ([*_PYTHON, "producers.api", "--port", str(api_port)], "api on"),
     }
 
 
@@ -147,6 +149,7 @@ class Stack:
         self.flower_url: str
         self.flower_auth: tuple[str, str]
         self.metrics_url: str
+        self.api_url: str
 
     @property
     def home(self) -> Path:
@@ -223,6 +226,8 @@ class Stack:
         self.flower_auth = (_FLOWER_USER, home.password("flower"))
         metrics_port = self.settings.metrics_port or home.port("metrics")
         self.metrics_url = f"http://{self.settings.metrics_host}:{metrics_port}"
+        api_port = self.settings.api_port or home.port("api")
+        self.api_url = f"http://{self.settings.api_host}:{api_port}"
         self._environ["FLOWER_BASIC_AUTH"] = ":".join(self.flower_auth)
         lines = commands(
             home.path,
@@ -230,6 +235,7 @@ class Stack:
             model_slots=self.settings.model_slots,
             flower_port=flower_port,
             metrics_port=metrics_port,
+            api_port=api_port,
             app=self._app,
             pool=self._pool,
         )
@@ -238,12 +244,13 @@ class Stack:
                 continue
             if self.settings.log_level not in ("DEBUG", "INFO"):
                 ready = ""  # nothing is said then: it serves as soon as it runs
-            self._run(name, argv, ready, _REST if name in ("beat", "flower", "metrics") else _WORKERS)
+            self._run(name, argv, ready, _REST if name in ("beat", "flower", "metrics", "api") else _WORKERS)
         self._services.write_connection(
             {
                 "CONSILIUM_MODELS_FILE": str(models_file),
                 "CONSILIUM_FLOWER_URL": self.flower_url,
                 "CONSILIUM_METRICS_URL": self.metrics_url,
+                "CONSILIUM_API_URL": self.api_url,
                 "CONSILIUM_FLOWER_AUTH": ":".join(self.flower_auth),
             }
         )

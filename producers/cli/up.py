@@ -132,6 +132,7 @@ def _welcome(stack: Stack) -> str:
         "Consilium is up.",
         f"  Flower   {stack.flower_url}   user {user}, password {password}",
         f"  Metrics  {stack.metrics_url}/metrics, and /healthz",
+        f"  API      {stack.api_url}/v1, its description at /v1/openapi.json",
         f"  Models   simulated, at {stack.panel_url}" if stack.panel_url else "",
         f"  Servers  {embedded}: embedded, for trying" if embedded else "",
         f"  Data     {stack.home} (logs/, connection.env)",

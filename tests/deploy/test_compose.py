@@ -83,7 +83,7 @@ def test_every_queue_has_its_worker_as_under_up(resolved: dict[str, Any]) -> Non
     services = _services(resolved)
     assert {queue for service in services.values() for queue in _queues(service)} == set(QUEUES)
     for name, (argv, _) in commands(
-        Path("/"), workers=1, model_slots=1, flower_port=1, metrics_port=1
+        Path("/"), workers=1, model_slots=1, flower_port=1, metrics_port=1, api_port=1
     ).items():
         if name in WORKERS:
             assert _queues(services[name]) == _queues({"command": argv}), name

@@ -190,7 +190,7 @@ def test_the_stack_as_a_library_on_given_servers(place: Path, services: Services
 
 def test_command_lines_serve_every_queue_and_hold_no_secret() -> None:
     """Each queue of the design has a worker; queues of urgent work have one of their own."""
-    lines = commands(Path("/h"), workers=3, model_slots=7, flower_port=1, metrics_port=2)
+    lines = commands(Path("/h"), workers=3, model_slots=7, flower_port=1, metrics_port=2, api_port=3)
     queues = {
         name: argv[argv.index("-Q") + 1].split(",") for name, (argv, _) in lines.items() if "-Q" in argv
     }

@@ -95,6 +95,7 @@ def _worker(bench: Bench, host: Host) -> Spec:
         model_slots=bench.settings.model_slots,
         flower_port=0,
         metrics_port=0,
+        api_port=0,
         app="tests.faults.app",
     )["models-1"]
     return Spec(

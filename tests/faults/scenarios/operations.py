@@ -165,7 +165,13 @@ def _second_beat(bench: Bench) -> Iterator[None]:
     """Another beat process, started by the command line of the first."""
     with tempfile.TemporaryDirectory() as folder:
         lines = commands(
-            Path(folder), workers=1, model_slots=1, flower_port=1, metrics_port=1, app="tests.faults.app"
+            Path(folder),
+            workers=1,
+            model_slots=1,
+            flower_port=1,
+            metrics_port=1,
+            api_port=1,
+            app="tests.faults.app",
         )
         argv, ready = lines["beat"]
         second = subprocess.Popen(

@@ -1,0 +1,14 @@
+"""Where events go: webhooks, and what was delivered to whom."""
+
+revision = "0009"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass
+
+
+def downgrade() -> None:
+    pass

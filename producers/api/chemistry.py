@@ -1,0 +1,7 @@
+"""Chemistry snapshots, to read."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+router = APIRouter()

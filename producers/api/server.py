@@ -1,0 +1,38 @@
+"""The HTTP server of the door: uvicorn, in the foreground; access logs hold no address but the route's."""
+
+from __future__ import annotations
+
+import socket
+
+import uvicorn
+
+from producers.api.access import Site
+from producers.api.app import create_app
+from shared.errors import SettingsError
+from shared.settings import Settings
+
+
+def serve(settings: Settings, host: str | None = None, port: int | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; says where as soon as it listens.
+
+    What is not given is taken from the settings. Raises `SettingsError`.
+    """
+    host = host or settings.api_host
+    app = create_app(Site.of(settings))
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, settings.api_port if port is None else port))
+    except OSError as error:
+        raise SettingsError(
+            f"the API cannot listen on {host}: {error.strerror}; set CONSILIUM_API_HOST and "
+            "CONSILIUM_API_PORT (0: a free one)"
+        ) from None
+    listening.listen(4096)
+    shown = f"[{host}]" if ":" in host else host
+    print(f"api on http://{shown}:{listening.getsockname()[1]}", flush=True)
+    # no access log: paths hold ids only, but queries may hold whatever a client puts there
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, timeout_keep_alive=30
+    )
+    uvicorn.Server(config).run([listening])
