@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 
 from db.queries import consultations, owed_answers, waits
 from db.queries.owed_answers import CRASHES_BEFORE_EXCUSE, CRASHES_BEFORE_QUARANTINE, Claim, Look, Usage
-from shared.errors import ErasedError, GivenUp, ModelError, PolicyError, Unavailable
+from shared.errors import ErasedError, GivenUp, ModelError, PolicyError, SealedElsewhere, Unavailable
 from shared.policy import Policy
 from shared.registry import Model, lease_s, price
 from shared.retry import Verdict, backoff_s, judge
@@ -26,7 +26,7 @@ from workers.admission import Place, Wait, enter, outage
 from workers.clients import client_for
 from workers.context import Context
 from workers.questions import question_for
-from workers.storing import hold, read_stored, store_raw
+from workers.storing import Raw, hold, read_stored, store_raw
 
 log = logging.getLogger("consilium.answering")
 
@@ -67,6 +67,11 @@ class Stopping:
 @dataclass(frozen=True)
 class Deferred:
     """It waits in the database for longer than a message may; its consultation is resumed then."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The answer is stored and read: there is nothing more to do."""
 
 
 Refusal = Again | Quarantine | Stopping | Deferred | Lost | Unknown
@@ -113,9 +118,11 @@ def answer(ctx: Context, owed_id: uuid.UUID, *, quarantine: bool = False) -> Ref
             if claim is None:
                 place.lost()
                 continue  # another copy was quicker: look again
-            refusal = _attempt(ctx, seen, claim, model, place, begun)
-        if refusal is not None:
-            return refusal
+            ended = _attempt(ctx, seen, claim, model, place, begun)
+        if isinstance(ended, Settled):
+            return None
+        if ended is not None:
+            return ended
 
 
 def _put_off(ctx: Context, seen: Look, wait: Wait) -> Refusal:
@@ -136,17 +143,21 @@ def _lost(seen: Look) -> Lost | None:
 
 def _attempt(
     ctx: Context, seen: Look, claim: Claim, model: Model, place: Place, begun: float
-) -> Refusal | None:
-    """One claim, begun at `begun` (monotonic), to its end: whatever happens, it ends with this function."""
+) -> Refusal | Settled | None:
+    """One claim, begun at `begun` (monotonic), to its end: whatever happens, it ends with this function.
+
+    None: the row says what comes next.
+    """
     reply = None
     masked: int | None = None  # not known before there is a question
     try:
-        if claim.raw_id is not None:
-            read_stored(ctx, seen, claim, model, claim.raw_id)
-            return None
         with ctx.transaction() as session:
             names = ctx.registry.names()
             question = question_for(session, ctx.vault, seen, claim, model=model, names=names)
+            if claim.raw_id is not None:
+                stored = Raw.stored(claim.raw_id, ctx.vault.open(session, claim.raw_id))
+        if claim.raw_id is not None:
+            return Settled() if read_stored(ctx, seen, claim, model, stored, question) else None
         masked = question.masked
         if not Policy.model_validate(seen.policy).allows(candidate(model)):
             raise PolicyError("the source's policy forbids this model")
@@ -164,10 +175,8 @@ def _attempt(
             seed=seen.seed % 2**31 if model.simulated else None,
         )
         place.leave("answered", tokens=_sum(reply.prompt_tokens, reply.completion_tokens))
-        stored_id = hold(ctx, lambda: store_raw(ctx, seen, claim, model, reply, masked))
-        if stored_id is not None:
-            read_stored(ctx, seen, claim, model, stored_id, question)
-        return None
+        raw = hold(ctx, lambda: store_raw(ctx, seen, claim, model, reply, masked))
+        return Settled() if raw and read_stored(ctx, seen, claim, model, raw, question) else None
     except GivenUp as error:
         # no token was paid for what was never sent
         place.leave("unsent" if error.prompt_tokens == 0 else "failed")
@@ -193,11 +202,15 @@ def _attempt(
             owed_answers.close_call(session, seen.id, claim.claim, "unsent", Usage(), reason)
             owed_answers.release(session, seen.id, claim.claim, reason=reason, counted=True, excuse=True)
         return None
-    except OperationalError:
-        # PostgreSQL was away for longer than we hold: nobody's fault, so nothing is counted
+    except (OperationalError, SealedElsewhere) as error:
+        # PostgreSQL was away for longer than we hold, or the site's key is rotated and this process has the
+        # old one alone: nobody's fault, so nothing is counted
         outcome = "unsent" if reply is None else "lost"
         hold(ctx, lambda: _give_back(ctx, seen, claim, outcome, None if reply is None else masked))
-        raise
+        if isinstance(error, OperationalError):
+            raise
+        log.error("sealed by another site key owed=%s: give CONSILIUM_PREVIOUS_SITE_KEY, restart", seen.id)
+        return Again(BUSY_S)
     except Exception as error:  # noqa: BLE001
         # a bug of ours: the row is freed and counted, so it ends even if the bug stays; the type alone is
         # logged, since the message may quote the text

@@ -13,10 +13,8 @@ from sqlalchemy.orm import Session
 
 from db.engine import transaction
 from db.queries.documents import Vault
-from shared.errors import SettingsError
 from shared.registry import Registry, load_registry
 from shared.safety.rules import Knowledge, load
-from shared.sealing import SiteKey
 from shared.settings import Settings, get_settings
 from workers.controls import Cached
 from workers.limits import Limiter, connect
@@ -69,10 +67,7 @@ def get_context() -> Context:
     settings = get_settings()
     if settings.safety_rules is not None:
         load(settings.safety_rules)  # a bad file is told at the start, not at a patient's
-    if settings.site_key is None:
-        raise SettingsError("CONSILIUM_SITE_KEY is not set: without it no stored text can be read")
+    vault = Vault.of(settings)
     return Context(
-        settings=settings,
-        registry=load_registry(settings.require_models_file()),
-        vault=Vault(SiteKey(settings.site_key.get_secret_value()), settings.retention_days),
+        settings=settings, registry=load_registry(settings.require_models_file()), vault=vault
     )

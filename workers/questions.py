@@ -36,6 +36,10 @@ REVIEWED = text("""
 """)
 
 
+IN_FORCE = {prompt.id: prompt for prompt in (prompts.GENERATE, prompts.REVIEW)}
+"""By their ids, which are digests of them: what is at hand need not be read."""
+
+
 @dataclass(frozen=True, repr=False)
 class Question:
     """Messages and the schema of the answer; for a review, what the reviewer is shown."""
@@ -135,5 +139,7 @@ def _review(
 
 def _prompt(session: Session, prompt_id: str) -> prompts.Prompt:
     """The prompt that was fixed when the consultation was accepted, whatever is in force by now."""
+    if (ours := IN_FORCE.get(prompt_id)) is not None:
+        return ours
     stored = session.get_one(StoredPrompt, prompt_id)
     return prompts.Prompt(stored.id, stored.kind, stored.name, stored.template, stored.output_schema)

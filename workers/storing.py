@@ -10,6 +10,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from sqlalchemy import insert
@@ -29,16 +30,31 @@ from shared.sealing import DataKey
 from workers.admission import back
 from workers.clients import Reply
 from workers.context import Context
-from workers.questions import Question, question_for
+from workers.questions import Question
 
 T = TypeVar("T")
 
 Schema = type[Recommendation] | type[ReviewAnswer]
 
 
+@dataclass(frozen=True, repr=False)
+class Raw:
+    """A stored raw answer: the document it lies in, and what that says."""
+
+    id: uuid.UUID
+    text: str
+    returned: str | None  # the model's name, as the provider says
+    latency_s: float
+
+    @classmethod
+    def stored(cls, id_: uuid.UUID, body: str) -> Raw:
+        """From what its document says."""
+        return cls(id_, **json.loads(body))
+
+
 def store_raw(
     ctx: Context, seen: Look, claim: Claim, model: Model, reply: Reply, masked: int | None = None
-) -> uuid.UUID | None:
+) -> Raw | None:
     """First commit: the raw answer as it came, its usage and its call (`masked`: of its question). None if it
     is not to be read: the claim is no longer ours (late), or the text was erased meanwhile."""
     usage = Usage(
@@ -60,7 +76,7 @@ def store_raw(
         ours = owed_answers.attach_raw(session, seen.id, claim.claim, raw_id)
         owed_answers.close_call(session, seen.id, claim.claim, "answered" if ours else "late", usage)
         back(ctx, session, model)
-        return raw_id if ours else None
+        return Raw.stored(raw_id, body) if ours else None
 
 
 def _put(ctx: Context, session: Session, key: DataKey, kind: str, text: str, seen: Look) -> uuid.UUID:
@@ -76,18 +92,13 @@ def read_stored(
     seen: Look,
     claim: Claim,
     model: Model,
-    raw_id: uuid.UUID,
-    question: Question | None = None,
-) -> None:
-    """Second commit: what was stored is read, and the owed answer is settled or found malformed."""
-    with ctx.transaction() as session:
-        raw = json.loads(ctx.vault.open(session, raw_id))
-        if question is None:
-            names = ctx.registry.names()
-            question = question_for(session, ctx.vault, seen, claim, model=model, names=names)
+    raw: Raw,
+    question: Question,
+) -> bool:
+    """Second commit: what was stored is read, and the owed answer is settled, or found malformed (False)."""
     schema: Schema = Recommendation if seen.kind == "generation" else ReviewAnswer
     try:
-        parsed = read_answer(raw["text"], schema)
+        parsed = read_answer(raw.text, schema)
         if question.mask is not None:
             parsed = question.mask.unmasked(parsed)
     except UnreadableAnswer:
@@ -101,11 +112,12 @@ def read_stored(
                 claim.claim,
                 reason="malformed",
                 counted=True,
-                repair_of=raw_id if keep else None,
+                repair_of=raw.id if keep else None,
                 excuse=excuse,
             )
-        return
-    hold(ctx, lambda: _settle(ctx, seen, claim, model, question, raw_id, raw, parsed))
+        return False
+    hold(ctx, lambda: _settle(ctx, seen, claim, model, question, raw, parsed))
+    return True
 
 
 def _settle(
@@ -114,8 +126,7 @@ def _settle(
     claim: Claim,
     model: Model,
     question: Question,
-    raw_id: uuid.UUID,
-    raw: dict[str, object],
+    raw: Raw,
     parsed: Recommendation | ReviewAnswer,
 ) -> None:
     with ctx.transaction() as session:
@@ -123,16 +134,17 @@ def _settle(
             session,
             provider=model.provider,
             name=model.name,
-            returned=str(raw["returned"])[:200] if raw["returned"] else None,
+            returned=raw.returned[:200] if raw.returned else None,
             parameters_digest=model.parameters_digest,
             family=model.family,
             location=model.location,
             simulated=model.simulated,
         )
         answer_id = new_id()
+        # the key first, as whoever erases takes it: neither then waits for the other
+        key = ctx.vault.key_of(session, seen.document_id)
         if not owed_answers.settle(session, seen.id, claim.claim, answer_id):
             return  # no longer ours: the row's own answer stands
-        key = ctx.vault.key_of(session, seen.document_id)
         if isinstance(parsed, Recommendation):
             document_id = _put(ctx, session, key, "recommendation", parsed.model_dump_json(), seen)
         else:
@@ -145,9 +157,9 @@ def _settle(
             "seat": seen.seat,
             "occupancy": seen.occupancy,
             "model_version_id": version,
-            "raw_document_id": raw_id,
+            "raw_document_id": raw.id,
             "document_id": document_id,
-            "latency_s": raw["latency_s"],
+            "latency_s": raw.latency_s,
         }
         if isinstance(parsed, Recommendation):
             codes = _codes(ctx, parsed, question.current)

@@ -217,7 +217,7 @@ def test_leases_of_a_former_self_end_and_of_nobody_else(ctx: Context) -> None:
     assert row(ctx, rows[former["models-1@a"]])["crashes"] == 1
 
 
-def late(ctx: Context, owed_id: uuid.UUID) -> uuid.UUID | None:
+def late(ctx: Context, owed_id: uuid.UUID) -> storing.Raw | None:
     """The answer of claim 1 comes in, whoever holds the row by now."""
     with ctx.transaction() as session:
         seen = owed_answers.look(session, owed_id)

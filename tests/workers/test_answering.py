@@ -16,7 +16,6 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from shared.errors import ErasedError
 from shared.medications import is_unknown
 from shared.registry import Registry
 from tests import accepted
@@ -342,19 +341,16 @@ def test_erased_during_the_call_keeps_the_cost_and_no_text(
 def test_erased_before_it_is_read_keeps_the_cost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The key goes between the two commits: excused, and the paid call stays booked as answered."""
 
-    def gone(*_: Any) -> None:
-        raise ErasedError("gone")
+    read = answering.read_stored
 
-    monkeypatch.setattr(world.ctx.vault, "open", gone_after(world.ctx.vault.open, gone))
+    def erase_first(*given: Any) -> bool:
+        ask(world.ctx, "DELETE FROM data_keys")
+        return read(*given)
+
+    monkeypatch.setattr(answering, "read_stored", erase_first)
     assert world.answer() is None
     assert (world.row["state"], world.row["reason"]) == ("excused", "erased")
     assert world.outcomes == [("answered", None)]
-
-
-def gone_after(first: Any, then: Any) -> Any:
-    """The first call as ever (the question), then what `then` does."""
-    left = [first]
-    return lambda *given: (left.pop() if left else then)(*given)
 
 
 @dataclass
