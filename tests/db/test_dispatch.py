@@ -1,12 +1,10 @@
-"""Dispatcher, sweep and outbox against PostgreSQL and Redis: bounded, fair, and nothing twice."""
+"""Dispatcher and outbox against PostgreSQL and Redis: bounded, fair, and nothing twice."""
 
 from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -14,75 +12,19 @@ import pytest
 import redis
 from celery import Celery
 
-from db.queries import budgets, consultations, events, heartbeats, workers
-from embedded.services import Services
-from shared.broker import HEARTBEAT, QUEUES, WIPE_MARKER
+from db.queries import budgets, consultations, events
+from shared.broker import WIPE_MARKER
 from tests import accepted
-from tests.accepted import ROOT, ask, claim, consultations_of, owed_by, submit
+from tests.accepted import ask, consultations_of, submit
+from tests.db.dispatched import EXAMPLES, in_transaction, taken
 from workers import dispatch, sweep
 from workers.context import Context
-
-EXAMPLES = (ROOT / "examples" / "vignettes.ndjson").read_bytes().splitlines()
 
 
 @pytest.fixture
 def ctx(database_url: str) -> Context:
     """A worker's context on a fresh database."""
     return accepted.context(database_url, window=50)
-
-
-@pytest.fixture
-def sending(services: Services) -> Iterator[tuple[Celery, redis.Redis]]:
-    """An application on the real broker, which nobody consumes."""
-    with accepted.sending(services) as both:
-        yield both
-
-
-@pytest.fixture
-def app(sending: tuple[Celery, redis.Redis]) -> Celery:
-    """The application."""
-    return sending[0]
-
-
-@pytest.fixture
-def broker(sending: tuple[Celery, redis.Redis]) -> redis.Redis:
-    """A client of the broker."""
-    return sending[1]
-
-
-def in_transaction(ctx: Context, run: Any, **how: Any) -> Any:
-    """One query function in a transaction of its own."""
-    with ctx.transaction() as session:
-        return run(session, **how)
-
-
-def taken(ctx: Context, window: int, *, source_window: int = 1000) -> list[uuid.UUID]:
-    """What a dispatcher takes into a window of this size, in its order."""
-    settings = ctx.settings.model_copy(update={"window": window, "source_window": source_window})
-    with ctx.transaction() as session:
-        return dispatch.take(session, replace(ctx, settings=settings))
-
-
-def asked(broker: redis.Redis) -> int:
-    """Messages in the remote queue that are for a model."""
-    return sum(HEARTBEAT.encode() not in message for message in broker.lrange("remote", 0, -1))
-
-
-def all_dispatched(ctx: Context, n: int, **order: Any) -> list[uuid.UUID]:
-    """So many consultations, all dispatched."""
-    ids = consultations_of(ctx, submit(ctx, n, **order))
-    assert set(taken(ctx, 1000)) == set(ids)
-    return ids
-
-
-def stall(ctx: Context, *ids: uuid.UUID) -> None:
-    """Their stall time passes without progress."""
-    ask(
-        ctx,
-        "UPDATE consultations SET next_resume_at = now(), "
-        "progressed_at = now() - make_interval(secs => stall_s + 1) WHERE id = ANY(%s)",
-        list(ids),
-    )
 
 
 def test_the_window_is_never_exceeded(ctx: Context) -> None:
@@ -136,101 +78,6 @@ def test_what_is_still_received_is_not_dispatched(ctx: Context) -> None:
     assert taken(ctx, 9) == []
     ask(ctx, "UPDATE submissions SET state = 'open' WHERE id = %s", submission)
     assert len(taken(ctx, 9)) == 2
-
-
-def test_a_resume_needs_time_or_a_flag_and_nobody_at_work(ctx: Context) -> None:
-    """Not while fresh, not while claimed, not before it is due, not when ended, not when never dispatched."""
-    fresh, stalled, flagged, claimed, early, ended = all_dispatched(ctx, 6)
-    waiting = consultations_of(ctx, submit(ctx, 1))[0]
-    stall(ctx, stalled, claimed, early, ended, waiting)
-    ask(ctx, "UPDATE consultations SET next_resume_at = now(), flagged = id = %s WHERE id = ANY(%s)",
-        flagged, [fresh, flagged])  # fmt: skip
-    ask(ctx, "UPDATE consultations SET next_resume_at = now() + interval '9 s' WHERE id = %s", early)
-    in_transaction(ctx, consultations.end, consultation_id=ended, state="completed")
-    working = owed_by(ctx, claimed)[1]
-    assert claim(ctx, working) is not None
-    assert set(in_transaction(ctx, consultations.resume, most=50)) == {stalled, flagged}
-    assert not in_transaction(ctx, consultations.resume, most=50), "a resume is not due again at once"
-    accepted.run_out(ctx, working)
-    assert list(in_transaction(ctx, consultations.resume, most=50)) == [claimed]
-
-
-def test_back_off_doubles_up_to_eight(ctx: Context) -> None:
-    """Each resume waits twice as long as the one before, up to eight stall times, give or take a quarter."""
-    [one] = all_dispatched(ctx, 1)
-    for factor in (1, 2, 4, 8, 8, 8):
-        stall(ctx, one)
-        assert list(in_transaction(ctx, consultations.resume, most=5)) == [one]
-        [(waits,)] = ask(
-            ctx,
-            "SELECT (extract(epoch FROM next_resume_at - now()) / stall_s)::float FROM consultations "
-            "WHERE id = %s",
-            one,
-        )
-        assert 0.74 * factor < waits <= 1.25 * factor
-
-
-def test_two_sweeps_at_once_pick_different_rows(ctx: Context) -> None:
-    """While one sweep's transaction is open another takes the rows that are left, without waiting."""
-    ids = all_dispatched(ctx, 6)
-    stall(ctx, *ids)
-    with ctx.transaction() as first, ctx.transaction() as second:
-        one, two = consultations.resume(first, most=4), consultations.resume(second, most=4)
-    assert (len(one), len(two)) == (4, 2)
-    assert {*one, *two} == set(ids)
-
-
-def test_a_sweep_sends_again_what_the_broker_has_forgotten(
-    ctx: Context, app: Celery, broker: redis.Redis
-) -> None:
-    """A first sweep sets the marker; with it nothing fresh is sent; without it everything goes on at once."""
-    submit(ctx, 3)
-    assert sweep.sweep(ctx, app, broker) == 3
-    assert asked(broker) == 9
-    assert sweep.sweep(ctx, app, broker) == 0
-    broker.delete(*QUEUES, WIPE_MARKER)
-    assert sweep.sweep(ctx, app, broker) == 3
-    assert asked(broker) == 9
-    assert sweep.sweep(ctx, app, broker) == 0
-
-
-def test_a_sweep_without_a_broker_is_no_bug(ctx: Context, app: Celery) -> None:
-    """The marker cannot be looked at: said in the log, nothing is taken for a flush, and deadlines count."""
-    [late] = consultations_of(ctx, submit(ctx, EXAMPLES[:1], purpose="care"))
-    ask(ctx, "UPDATE consultations SET deadline_at = now() - interval '1 s' WHERE id = %s", late)
-    away, none = accepted.app_on("redis://127.0.0.1:9/0"), redis.Redis(port=9)
-    assert sweep.sweep(ctx, away, none) == 0
-    away.close()
-    none.close()
-    assert ask(ctx, "SELECT reason, flagged FROM consultations") == [("expired", False)]
-
-
-def test_sweeps_at_once_send_each_once(ctx: Context, app: Celery, broker: redis.Redis) -> None:
-    """Six sweeps together: each consultation is sent by one of them."""
-    submit(ctx, 12)
-    together = threading.Barrier(6)
-
-    def at_once(_: int) -> int:
-        together.wait()
-        return sweep.sweep(ctx, app, broker)
-
-    with ThreadPoolExecutor(6) as pool:
-        assert sum(pool.map(at_once, range(6))) == 12
-    assert asked(broker) == 36
-
-
-def test_what_has_expired_fails_with_its_event(ctx: Context, app: Celery, broker: redis.Redis) -> None:
-    """Past its deadline: failed, `expired`, one event, nothing left to claim; the others go on."""
-    late, other = consultations_of(ctx, submit(ctx, EXAMPLES[:2], purpose="care"))
-    ask(ctx, "UPDATE consultations SET deadline_at = now() - interval '1 s' WHERE id = %s", late)
-    assert sweep.sweep(ctx, app, broker) == 1
-    sweep.sweep(ctx, app, broker)
-    states = "SELECT state, reason, stage FROM consultations WHERE id = %s"
-    assert ask(ctx, states, late) == [("failed", "expired", "ended")]
-    assert ask(ctx, states, other) == [("open", None, "generating")]
-    assert ask(ctx, "SELECT consultation_id, type FROM outbox_events") == [(late, "consultation.failed")]
-    assert ask(ctx, "SELECT DISTINCT state FROM owed_answers WHERE consultation_id = %s", late) == [("void",)]
-    assert all(claim(ctx, owed) is None for owed in owed_by(ctx, late))
 
 
 def test_what_cannot_be_sent_is_given_back(ctx: Context, app: Celery, broker: redis.Redis) -> None:
@@ -372,78 +219,3 @@ def test_a_price_that_is_not_known_cannot_be_promised(ctx: Context) -> None:
     ask(ctx, "UPDATE submissions SET budget_usd = 1000 WHERE id = %s", submission)
     assert taken(ctx, 9) == []
     assert ask(ctx, "SELECT held FROM consultations") == [("budget",)]
-
-
-def test_what_may_still_lie_in_a_queue_is_not_stalled(ctx: Context) -> None:
-    """Stalled only when a heartbeat sent later came through the queue of what is owed."""
-    [one] = all_dispatched(ctx, 1)
-    ask(ctx, "UPDATE consultations SET sent_at = now()")
-    with ctx.transaction() as session:
-        [(queue, sent_ms)] = heartbeats.to_send(session, ["remote"], stale_s=60)
-        assert heartbeats.to_send(session, ["remote"], stale_s=60) == [], "one at a time"
-    stall(ctx, one)
-    assert not in_transaction(ctx, consultations.resume, most=5)
-    ask(ctx, "UPDATE consultations SET sent_at = now() - interval '1 min'")
-    in_transaction(ctx, heartbeats.received, queue=queue, sent_ms=sent_ms, worker="w")
-    assert in_transaction(ctx, consultations.resume, most=5) == {one: 1}
-    with ctx.transaction() as session:
-        assert len(heartbeats.to_send(session, ["remote"], stale_s=60)) == 1
-
-
-def test_what_was_put_off_lately_is_not_stalled(ctx: Context) -> None:
-    """A wait in the database that is just over brings its message back by itself."""
-    [one] = all_dispatched(ctx, 1)
-    stall(ctx, one)
-    ask(
-        ctx, "UPDATE owed_answers SET not_before = now() - interval '1 s' WHERE id = %s", owed_by(ctx, one)[0]
-    )
-    assert not in_transaction(ctx, consultations.resume, most=5)
-
-
-def test_a_queue_without_workers_holds_what_waits_for_it(ctx: Context) -> None:
-    """Silent for longer than `stale_s` with a message outstanding: held; let go when one comes through."""
-    [one] = all_dispatched(ctx, 1)
-    with ctx.transaction() as session:
-        [(queue, sent_ms)] = heartbeats.to_send(session, ["remote"], stale_s=60)
-        assert heartbeats.stale(session, stale_s=60) == []
-    ask(ctx, "UPDATE heartbeats SET sent_at = now() - interval '61 s', received_at = now() - interval '62 s'")
-    for queues, held in ((["remote"], "no workers"), ([], None)):
-        with ctx.transaction() as session:
-            assert heartbeats.stale(session, stale_s=60) == queues
-            heartbeats.hold(session, queues)
-            heartbeats.hold(session, queues)
-        assert ask(ctx, "SELECT held FROM consultations WHERE id = %s", one) == [(held,)]
-        in_transaction(ctx, heartbeats.received, queue=queue, sent_ms=sent_ms, worker="w")
-
-
-def test_consumed_resumes_without_any_answer_end_it(ctx: Context, app: Celery, broker: redis.Redis) -> None:
-    """After as many as the setting says it fails as `no_progress`; an answer in between starts anew."""
-    few = replace(ctx, settings=ctx.settings.model_copy(update={"no_progress_resumes": 2}))
-    [one] = all_dispatched(ctx, 1)
-    broker.set(WIPE_MARKER, 1)
-    with ctx.transaction() as session:
-        heartbeats.to_send(session, ["remote"], stale_s=60)
-    for sent in (1, 1, 0):
-        stall(ctx, one)
-        ask(ctx, "UPDATE heartbeats SET proven_at = now(), sent_at = now()")
-        assert sweep.sweep(few, app, broker) == sent
-    assert ask(ctx, "SELECT state, reason FROM consultations") == [("failed", "no_progress")]
-
-
-def test_a_periodic_job_is_sent_once_a_period(ctx: Context, app: Celery, broker: redis.Redis) -> None:
-    """Until somebody has begun it; and once, however many periods nobody was there."""
-
-    def sent() -> int:
-        return sum(b"recompute_reviewers" in message for message in broker.lrange("periodic", 0, -1))
-
-    sweep.sweep(ctx, app, broker)
-    assert sent() == 1
-    with ctx.transaction() as session:
-        assert workers.begin_period(session, "recompute_reviewers", ctx.settings.recompute_every_s)
-        assert not workers.begin_period(session, "recompute_reviewers", ctx.settings.recompute_every_s)
-    broker.delete("periodic")
-    sweep.sweep(ctx, app, broker)
-    assert sent() == 0
-    ask(ctx, "UPDATE periodic_runs SET period = period - 3")
-    sweep.sweep(ctx, app, broker)
-    assert sent() == 1

@@ -6,93 +6,28 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-import psycopg.errors
 import pytest
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
 
 from shared.medications import is_unknown
 from shared.registry import Registry
 from tests import accepted
-from tests.accepted import ask, calls, one_owed, recommendation, row
-from tests.workers.chat_server import Server, chat_servers, completion
+from tests.accepted import ask, calls, recommendation
+from tests.workers.chat_server import completion
+from tests.workers.one_answer import GOOD, World, one_answer
 from workers import answering, storing
 from workers.answering import Again, Deferred, Stopping
 from workers.clients import CallsInFlight, openai
-from workers.context import Context
-
-GOOD = recommendation("amoxicillin")
-QUICK: dict[str, Any] = {"hold_s": 5, "backoff_base_s": 0.001, "backoff_cap_s": 0.002}
-
-
-class Bodies(dict[str, Any]):
-    """A response's body that is another one each time it is written; the last stays."""
-
-    def __init__(self, contents: tuple[str, ...]) -> None:
-        super().__init__(is_not="empty")
-        self.left = list(contents)
-
-    def items(self) -> Any:
-        return completion(self.left.pop(0) if len(self.left) > 1 else self.left[0]).items()
-
-
-@dataclass
-class World:
-    """A worker's context whose models all live on one server, and an answer that is owed."""
-
-    server: Server
-    ctx: Context
-
-    def __post_init__(self) -> None:
-        self.owed_id = one_owed(self.ctx)
-
-    def says(self, *contents: str) -> None:
-        """The server's next answers; the last of them stays."""
-        self.server.body = Bodies(contents)
-
-    def fails(self, status: int, **headers: str) -> None:
-        """The server answers with an error."""
-        self.server.status, self.server.headers = status, {k.replace("_", "-"): v for k, v in headers.items()}
-        self.server.body = {"error": {"message": "no", "code": "x"}}
-
-    def answer(self) -> Any:
-        """One run of the code under test."""
-        return answering.answer(self.ctx, self.owed_id)
-
-    def answer_until_done(self) -> None:
-        """Run again as often as it asks to, as the task would after its countdown."""
-        while (refusal := self.answer()) is not None:
-            assert isinstance(refusal, Again)
-            ask(self.ctx, "UPDATE owed_answers SET not_before = NULL")
-
-    @property
-    def row(self) -> dict[str, Any]:
-        """The owed answer."""
-        return row(self.ctx, self.owed_id)
-
-    @property
-    def outcomes(self) -> list[tuple[str, str | None]]:
-        """Of its calls, in order."""
-        return [(outcome, error) for _, outcome, error, _ in calls(self.ctx, self.owed_id)]
-
-    @property
-    def asked(self) -> int:
-        """Requests that reached the server."""
-        return len(self.server.requests)
 
 
 @pytest.fixture
 def world(database_url: str) -> Iterator[World]:
     """The world of one test."""
-    with chat_servers() as start:
-        server = start()
-        server.body = completion(GOOD)
-        yield World(server, accepted.context(database_url, server.url, **QUICK))
+    with one_answer(database_url) as made:
+        yield made
 
 
 def test_an_answer_is_asked_stored_and_read(world: World) -> None:
@@ -351,65 +286,6 @@ def test_erased_before_it_is_read_keeps_the_cost(world: World, monkeypatch: pyte
     assert world.answer() is None
     assert (world.row["state"], world.row["reason"]) == ("excused", "erased")
     assert world.outcomes == [("answered", None)]
-
-
-@dataclass
-class Flaky(Context):
-    """A context whose transactions fail while PostgreSQL is said to be away, at commit."""
-
-    away: int = 0
-    failed: int = 0
-
-    def transaction(self) -> AbstractContextManager[Session]:
-        """As ever, but that a commit that is due while it is away fails."""
-        return self._away() if self.away else super().transaction()
-
-    @contextmanager
-    def _away(self) -> Iterator[Session]:
-        with super().transaction() as session:
-            yield session
-            self.away -= 1
-            self.failed += 1
-            raise OperationalError("", {}, psycopg.errors.AdminShutdown())
-
-
-def flaky(world: World, monkeypatch: pytest.MonkeyPatch, away: int, **changes: Any) -> Flaky:
-    """PostgreSQL goes away when the model has answered, for so many transactions."""
-    base = world.ctx
-    settings = base.settings.model_copy(update=changes)
-    ctx = Flaky(settings, base.registry, base.vault, name=base.name)
-    ask_model = openai.ask
-
-    def then_away(*given: Any, **how: Any) -> Any:
-        reply = ask_model(*given, **how)
-        ctx.away = away
-        return reply
-
-    monkeypatch.setattr(openai, "ask", then_away)
-    world.ctx = ctx
-    return ctx
-
-
-def test_a_paid_answer_is_kept_in_hand_while_postgresql_is_away(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first stores fail: the answer is held and stored afterwards, paid once."""
-    ctx = flaky(world, monkeypatch, away=3)
-    assert world.answer() is None
-    assert ctx.failed == 3
-    assert world.row["state"] == "answered"
-    assert (world.asked, world.outcomes) == (1, [("answered", None)])
-
-
-def test_an_outage_longer_than_we_hold_blames_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Away for longer than `hold_s`: the claim is given back once it can be, no try, no crash, call lost."""
-    ctx = flaky(world, monkeypatch, away=2, hold_s=0.15)
-    with pytest.raises(OperationalError):
-        world.answer()
-    assert ctx.failed == 2
-    now = world.row
-    assert (now["state"], now["claimed_until"], now["tries"], now["crashes"]) == ("owed", None, 0, 0)
-    assert world.outcomes == [("lost", None)]
 
 
 def test_unknown_drugs_leave_no_text_in_code_columns(world: World) -> None:

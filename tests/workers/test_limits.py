@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import logging
 import socket
 import threading
-import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 import pytest
 import redis
@@ -18,116 +15,19 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from embedded.services import Services
-from shared.registry import Limits, Model
+from shared.registry import Limits
 from shared.settings import Settings
+from tests.workers.limited import NONE, World, limiters, model
 from workers.limits import MARGIN, Limiter, connect
 
 WINDOW_S = 60 * (1 + MARGIN)
-NONE = Limits()
-
-
-def model(name: str = "oak", **changes: object) -> Model:
-    """A model of the provider acme."""
-    base = {
-        "name": name,
-        "provider": "acme",
-        "protocol": "openai",
-        "location": "remote",
-        "family": "oak",
-        "base_url": "http://127.0.0.1/v1",
-    }
-    return Model.model_validate({**base, **changes})
-
-
-@dataclass
-class World:
-    """A limiter, its clock, and what is in flight."""
-
-    limiter: Limiter
-    client: redis.Redis
-    prefix: str
-    now: list[float]
-    numbers: Iterator[int] = field(default_factory=itertools.count)
-
-    def go(
-        self,
-        called: Model,
-        call: str | None = None,
-        *,
-        tokens: int = 0,
-        lease_s: float = 600,
-        own: Limits = NONE,
-        provider: Limits = NONE,
-    ) -> tuple[str, float]:
-        """One acquire: the call's id, and the answer."""
-        call = call or f"call-{next(self.numbers)}"
-        return call, self.limiter.acquire(
-            called, call, tokens=tokens, lease_s=lease_s, own=own, provider=provider
-        )
-
-    def fill(self, called: Model, own: Limits = NONE, lease_s: float = 600) -> list[str]:
-        """Acquire until refused; the calls that may go, in order."""
-        gone = []
-        while True:
-            call, wait_s = self.go(called, own=own, lease_s=lease_s)
-            if wait_s > 0:
-                return gone
-            gone.append(call)
-
-    def limit(self, name: str = "oak") -> float:
-        """The learned limit."""
-        return self.limiter.snapshot([name])[name].limit
-
-    def in_flight(self, name: str = "oak") -> int:
-        """Calls in flight."""
-        return self.limiter.snapshot([name])[name].in_flight
-
-    def saturate(self, called: Model, borne: int, seconds: float, own: Limits = NONE) -> tuple[int, int]:
-        """Keep the model full for so long; its server bears `borne` calls at once, each takes 0.5 to 0.7 s.
-
-        (answers, 429s). A 429 comes at once and asks for 1 s.
-        """
-        answers, refused = 0, 0
-        running: list[tuple[float, str]] = []
-        end = self.now[0] + seconds
-        while self.now[0] < end:
-            self.now[0] = min([self.now[0] + 0.05, *(ends for ends, _ in running)])
-            while running and running[0][0] <= self.now[0]:
-                self.limiter.release(called, heapq.heappop(running)[1], "answered")
-                answers += 1
-            while True:
-                call, wait_s = self.go(called, own=own)
-                if wait_s > 0:
-                    break
-                if len(running) >= borne:
-                    refused += 1
-                    self.limiter.release(called, call, "limited", retry_after_s=1)
-                else:
-                    takes_s = 0.5 + 0.01 * (next(self.numbers) % 20)
-                    heapq.heappush(running, (self.now[0] + takes_s, call))
-        for _, call in running:
-            self.limiter.release(called, call, "unsent")
-        return answers, refused
 
 
 @pytest.fixture
 def make(services: Services) -> Iterator[Callable[..., World]]:
     """Limiters with keys of their own, which are removed."""
-    client = connect(services.addresses.broker_url)
-    ours, numbers = f"test:{uuid.uuid4()}:", itertools.count()
-
-    def build(**changes: object) -> World:
-        prefix = f"{ours}{next(numbers)}:"
-        now = [1_000_000_000.0]
-        limiter = Limiter(
-            client, Settings(**{"in_flight_start": 4, **changes}), prefix=prefix, clock=lambda: now[0]
-        )
-        return World(limiter, client, prefix, now)
-
-    yield build
-    for key in client.scan_iter(f"{ours}*", count=1_000):
-        client.delete(key)
-    client.close()
+    with limiters(services) as build:
+        yield build
 
 
 def test_both_scopes_allow_it_or_nothing_is_taken(make):
@@ -186,141 +86,6 @@ def test_the_wait_of_a_429_holds_all_and_is_never_shortened(make):
     assert world.go(oak)[1] > 0
     world.now[0] += 0.2
     assert world.go(oak)[1] == 0
-
-
-def test_after_a_hold_calls_come_one_by_one(make):
-    """The first second after a hold lets in as many as have grown due, not a volley."""
-    world, oak = make(in_flight_start=20), model()
-    one = world.go(oak)[0]
-    world.go(oak)
-    other = world.go(oak)[0]
-    world.limiter.release(oak, one, "limited", retry_after_s=5)
-    world.limiter.release(oak, other, "unsent")
-    at = {}
-    for _ in range(12):
-        at[round(world.now[0] - 1_000_000_000, 1)] = len(world.fill(oak))
-        world.now[0] += 0.5
-    assert max(at.values()) <= 1
-    world = make(in_flight_start=9)
-    calls = world.fill(oak)
-    world.limiter.release(oak, calls[-1], "limited", retry_after_s=1)
-    for call in calls[:-1]:
-        world.limiter.release(oak, call, "failed")
-    world.now[0] += 1.01
-    assert (world.limit(), len(world.fill(oak))) == (4, 1)
-    world.now[0] += 0.5
-    assert len(world.fill(oak)) == 1
-    world.now[0] += 0.5
-    assert len(world.fill(oak)) == 2
-
-
-def test_slow_start_doubles_with_each_round(make):
-    """Until the first 429 the limit about doubles with each full round, up to the cap."""
-    world, oak = make(in_flight_start=2, in_flight_cap=20), model()
-    seen = []
-    for _ in range(6):
-        calls = world.fill(oak)
-        seen.append(len(calls))
-        for call in calls:
-            world.limiter.release(oak, call, "answered")
-    assert all(1.5 * one <= other <= 2 * one + 1 for one, other in itertools.pairwise(seen[:4]))
-    assert seen[-1] == 20
-
-
-def test_a_limit_that_is_not_used_does_not_grow(make):
-    """One call at a time proves nothing about many."""
-    world, oak = make(in_flight_start=4), model()
-    for _ in range(20):
-        world.limiter.release(oak, world.go(oak)[0], "answered")
-    assert world.limit() == 4
-
-
-def test_one_episode_cuts_once(make):
-    """Ten 429s of calls that began together halve the limit once; one that begins later halves it again."""
-    world, oak = make(in_flight_start=16), model()
-    calls = world.fill(oak)
-    world.now[0] += 1
-    for call in calls[6:]:
-        world.limiter.release(oak, call, "limited")
-    assert world.limit() == 3  # half of the 7 that were in flight
-    world.now[0] += 1
-    for call in calls[:6]:
-        world.limiter.release(oak, call, "failed")
-    world.limiter.release(oak, world.fill(oak)[1], "limited")
-    assert world.limit() == 1
-
-
-def test_a_429_of_a_call_that_was_alone_starts_slowly_again(make):
-    """It says nothing about how many are too many: the limit is 1 and doubles."""
-    world, oak = make(in_flight_start=8), model()
-    for _ in range(3):
-        world.limiter.release(oak, world.go(oak)[0], "limited")
-    assert world.limit() == 1
-    world.now[0] += 1
-    _, refused = world.saturate(oak, 100, 5)
-    assert refused == 0
-    assert world.limit() == 64
-
-
-@pytest.mark.parametrize("cap", [1, 5])
-def test_the_limit_stays_between_one_and_the_cap(make, cap):
-    """However many answers or refusals there are; a cap that is lowered holds at once."""
-    world, oak = make(), model()
-    own = Limits(max_in_flight=cap)
-    world.saturate(oak, 100, 3, own)
-    assert world.limit() == cap
-    for _ in range(5):
-        world.now[0] += 5
-        world.limiter.release(oak, world.fill(oak, own)[0], "limited")
-        for call in world.client.zrange(f"{world.prefix}model:oak:calls", 0, -1):
-            world.limiter.release(oak, call.decode(), "failed")
-        assert 1 <= world.limit() <= cap
-    world.now[0] += 5
-    world.saturate(oak, 100, 20)
-    assert world.limit() > cap
-    assert len(world.fill(oak, own)) == cap
-
-
-def test_the_limit_follows_what_the_server_bears_with_few_429s(make):
-    """20, then 5, then 20 at once: near each in the time that the rule says, and below 1 % are refused."""
-    world, oak = make(in_flight_start=8), model()
-    counts = [world.saturate(oak, 20, 40)]
-    assert world.limit() in (20, 21)
-    counts.append(world.saturate(oak, 5, 40))
-    assert world.limit() in (5, 6)
-    counts.append(world.saturate(oak, 20, 90))
-    assert world.limit() in (20, 21)
-    answers, refused = (sum(column) for column in zip(*counts, strict=True))
-    assert answers > 3_000
-    assert refused / (answers + refused) < 0.01
-    assert answers / ((20 * 130 + 5 * 40) / 0.595) > 0.7, "of what the server could have answered"
-
-
-def test_one_call_alone_tries_a_limit_that_has_risen(make):
-    """Until it is answered nobody else does; if it ends without an answer, the next one may."""
-    world, oak = make(in_flight_start=8), model()
-    world.limiter.release(oak, world.fill(oak)[-1], "limited")
-    for call in world.client.zrange(f"{world.prefix}model:oak:calls", 0, -1):
-        world.limiter.release(oak, call.decode(), "failed")
-    calls = world.fill(oak)
-    assert len(calls) == 4
-    for _ in range(3):
-        world.limiter.release(oak, calls.pop(), "answered")
-        calls += world.fill(oak)
-    assert (world.limit(), len(calls)) == (5, 5)
-    world.limiter.release(oak, calls.pop(0), "answered")
-    assert world.go(oak)[1] > 0
-    world.limiter.release(oak, calls.pop(), "failed")
-    assert len(world.fill(oak)) == 2
-
-
-def test_the_ceiling_is_tried_rarely(make):
-    """Minutes at a server that bears 5: its ceiling is tried again, but not more than the rule allows."""
-    world, oak = make(in_flight_start=8), model()
-    world.saturate(oak, 5, 60)
-    answers, refused = world.saturate(oak, 5, 240)
-    assert 8 <= refused <= 13
-    assert answers / (5 / 0.595 * 240) > 0.9
 
 
 @examples(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,0 +1,83 @@
+"""What was paid for while PostgreSQL is away: kept in hand, for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg.errors
+import pytest
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from tests.workers.one_answer import World, one_answer
+from workers.clients import openai
+from workers.context import Context
+
+
+@pytest.fixture
+def world(database_url: str) -> Iterator[World]:
+    """The world of one test."""
+    with one_answer(database_url) as made:
+        yield made
+
+
+@dataclass
+class Flaky(Context):
+    """A context whose transactions fail while PostgreSQL is said to be away, at commit."""
+
+    away: int = 0
+    failed: int = 0
+
+    def transaction(self) -> AbstractContextManager[Session]:
+        """As ever, but that a commit that is due while it is away fails."""
+        return self._away() if self.away else super().transaction()
+
+    @contextmanager
+    def _away(self) -> Iterator[Session]:
+        with super().transaction() as session:
+            yield session
+            self.away -= 1
+            self.failed += 1
+            raise OperationalError("", {}, psycopg.errors.AdminShutdown())
+
+
+def flaky(world: World, monkeypatch: pytest.MonkeyPatch, away: int, **changes: Any) -> Flaky:
+    """PostgreSQL goes away when the model has answered, for so many transactions."""
+    base = world.ctx
+    settings = base.settings.model_copy(update=changes)
+    ctx = Flaky(settings, base.registry, base.vault, name=base.name)
+    ask_model = openai.ask
+
+    def then_away(*given: Any, **how: Any) -> Any:
+        reply = ask_model(*given, **how)
+        ctx.away = away
+        return reply
+
+    monkeypatch.setattr(openai, "ask", then_away)
+    world.ctx = ctx
+    return ctx
+
+
+def test_a_paid_answer_is_kept_in_hand_while_postgresql_is_away(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first stores fail: the answer is held and stored afterwards, paid once."""
+    ctx = flaky(world, monkeypatch, away=3)
+    assert world.answer() is None
+    assert ctx.failed == 3
+    assert world.row["state"] == "answered"
+    assert (world.asked, world.outcomes) == (1, [("answered", None)])
+
+
+def test_an_outage_longer_than_we_hold_blames_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Away for longer than `hold_s`: the claim is given back once it can be, no try, no crash, call lost."""
+    ctx = flaky(world, monkeypatch, away=2, hold_s=0.15)
+    with pytest.raises(OperationalError):
+        world.answer()
+    assert ctx.failed == 2
+    now = world.row
+    assert (now["state"], now["claimed_until"], now["tries"], now["crashes"]) == ("owed", None, 0, 0)
+    assert world.outcomes == [("lost", None)]
