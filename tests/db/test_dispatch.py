@@ -16,7 +16,7 @@ from db.queries import budgets, consultations, events
 from shared.broker import WIPE_MARKER
 from tests import accepted
 from tests.accepted import ask, consultations_of, submit
-from tests.db.dispatched import EXAMPLES, in_transaction, taken
+from tests.db.dispatched import EXAMPLES, asked, in_transaction, taken
 from workers import dispatch, sweep
 from workers.context import Context
 
