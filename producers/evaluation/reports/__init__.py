@@ -51,15 +51,20 @@ def names(text: str) -> list[str]:
 def build(names: Sequence[str], rows: Sequence[Measured], meta: Meta) -> list[Report]:
     """The reports of these names (keys of `REPORTS`), in the order asked; rows may have any order.
 
-    Where consultations of `meta` are missing in the rows, or the test was seen before, every report begins
-    with that. Raises `SettingsError` without a row.
+    A table without a row (nothing to compare) is left out. Where consultations of `meta` are missing in the
+    rows, or the test was seen before, every report begins with that. Raises `SettingsError` without a row.
     """
     if not rows:
         raise SettingsError("there is nothing to report: no consultation of this evaluation has ended")
     study = Study.of(rows)
     caveats = tuple(warnings(meta, len(rows)))
     made = [REPORTS[name](study) for name in names]
-    return [replace(report, sentences=caveats + report.sentences) for report in made]
+    return [
+        replace(
+            report, sentences=caveats + report.sentences, tables=tuple(t for t in report.tables if t.rows)
+        )
+        for report in made
+    ]
 
 
 def warnings(meta: Meta, measured: int) -> list[str]:
