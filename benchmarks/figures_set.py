@@ -27,7 +27,7 @@ import redis
 from db.engine import transaction
 from db.queries.documents import Vault
 from db.queries.events import CHANNEL
-from producers.cli.stack import Stack
+from producers.cli.stack import DOORS, Stack
 from producers.intake import Order, accept
 from producers.nudge import nudge
 from producers.readers.ndjson import read_ndjson
@@ -136,7 +136,7 @@ class Set:
             **overrides,
         }
         ours = {f"models-{k + 1}" for k in range(workers)} | {"urgent", "conclude", "quarantine", "beat"}
-        without: Collection[str] = {"metrics"} | (set() if events else {"flower"}) | (ours if bare else set())
+        without: Collection[str] = DOORS - ({"flower"} if events else set()) | (ours if bare else set())
         self.stack = Stack(
             self.home,
             settings,

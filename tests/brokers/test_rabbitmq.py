@@ -20,7 +20,7 @@ from kombu import Connection
 
 from producers import nudge
 from producers.brokers import Unreachable, broker_of, depths
-from producers.cli.stack import Stack
+from producers.cli.stack import DOORS, Stack
 from producers.doctor import services
 from shared.broker import HEARTBEAT, MESSAGE_VERSION, QUEUES, SWEEP, countdown_s, looking, queue_of
 from shared.settings import Settings
@@ -48,7 +48,7 @@ def stack(server: tuple[str, str]) -> Iterator[Stack]:
     home.chmod(0o755)
     panel = ("--faults", "off", "--delay", "0", "--seed", "5")
     given = {**SHORT, "model_slots": 8, "broker_url": server[0]}
-    without = {"beat", "flower", "metrics"}
+    without = {"beat", *DOORS}
     with Stack(home, given, workers=1, time_scale=0.02, panel_options=panel, without=without) as running:
         running.wait_ready(timeout_s=120)
         yield running

@@ -22,7 +22,7 @@ from db.engine import engine_for, transaction
 from producers import health, nudge
 from producers.brokers import Unreachable, asked_redis, depths
 from producers.cli import common
-from producers.cli.stack import Stack
+from producers.cli.stack import DOORS, Stack
 from producers.doctor import services
 from shared.broker import NUDGE_QUEUE
 from shared.sealing import new_site_key
@@ -174,7 +174,7 @@ def test_a_consultation_over_tls(postgres: str, server: str, ours: Authority) ->
         "site_key": new_site_key(),
     }
     panel = ("--faults", "off", "--delay", "0", "--seed", "5")
-    idle = {"flower", "metrics", "quarantine"}
+    idle = DOORS | {"quarantine"}
     try:
         with Stack(home, given, workers=1, time_scale=0.02, panel_options=panel, without=idle) as stack:
             sender = Celery(set_as_current=False)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from producers.cli.stack import DOORS
+
 if TYPE_CHECKING:
     from tests.faults.bench import Bench
 
@@ -52,7 +54,7 @@ class Kind:
     time_scale: float = 0.02
     panel_options: tuple[str, ...] = ("--faults", "off", "--delay", "0", "--seed", "5")
     environ: Mapping[str, str] = field(default_factory=dict)
-    without: frozenset[str] = frozenset({"flower", "metrics"})
+    without: frozenset[str] = DOORS
     models: Callable[[str], str] | None = None
     alone: bool = False
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from embedded.supervisor import Spec, Supervisor
-from producers.cli.stack import commands
+from producers.cli.stack import DOORS, commands
 from tests.faults.bench import Bench
 from tests.faults.hosts import CannotSeparate, Host
 from tests.faults.registry import STALL_S, Kind, Skipped, scenario
 
 CUT_S, CALL_S = 20.0, 2.5  # a lease is shorter than the one and longer than the other
 # whoever calls models is on a host; what concludes, sweeps and delivers is where the servers are
-HOSTS = Kind("hosts", {"hold_s": 8}, workers=0, without=frozenset({"flower", "metrics", "urgent"}))
+HOSTS = Kind("hosts", {"hold_s": 8}, workers=0, without=DOORS | {"urgent"})
 
 BY_HOST = """
     SELECT count(*) FROM owed_answers o JOIN consultations c ON c.id = o.consultation_id
