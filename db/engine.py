@@ -15,10 +15,17 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-Role = Literal["accept", "work", "read", "migrate"]
-"""What somebody may do in the database: take work in, do it, look, or change the tables."""
-# read by the policies of row level security; forgotten at the end of the transaction
-AS_SOURCE = text("SELECT set_config('consilium.source_id', :source_id, true)")
+Role = Literal["enter", "accept", "read", "work"]
+"""What somebody may do in the database: find out who asks, take work in, look, or do the work. Whoever may
+change the tables owns them."""
+
+# All of it holds until the transaction ends (SET LOCAL), so the connection goes back to the pool as it was.
+# The policies of row level security read the source.
+AS = text("""
+    SELECT set_config('role', 'consilium_' || :role, true),
+           set_config('consilium.source_id', :source_id, true),
+           set_config('transaction_read_only', CASE :role WHEN 'read' THEN 'on' ELSE 'off' END, true)
+""")
 
 _TLS = re.compile(r"(SSL error|server certificate|root certificate|server does not support SSL)[^\n]*")
 
@@ -66,8 +73,11 @@ def transaction(url: str) -> Iterator[Session]:
 
 
 @contextmanager
-def source_transaction(url: str, source_id: uuid.UUID, role: Role) -> Iterator[Session]:
-    """A transaction that sees the rows of one source alone, with the rights of this role."""
+def source_transaction(url: str, source_id: uuid.UUID | None, role: Role) -> Iterator[Session]:
+    """A transaction with the rights of this role alone; as `accept` or `read` it sees one source's rows only.
+
+    `enter` and `work` see all sources' rows and need no source. As `read` nothing can be changed.
+    """
     with transaction(url) as session:
-        session.execute(AS_SOURCE, {"source_id": str(source_id)})
+        session.execute(AS, {"role": role, "source_id": str(source_id or "")})
         yield session

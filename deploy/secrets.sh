@@ -25,8 +25,14 @@ password() { openssl rand -hex 24; } # hexadecimal: needs no escaping in an addr
 
 made site_key "$(openssl rand -base64 32)"
 made postgres_superuser "$(password)"
-made postgres_consilium "$(password)"
+# PostgreSQL: the owner of the tables, who migrates; who takes work in; who does it (postgres-roles.sql)
+for user in consilium api worker; do
+  made "postgres_$user" "$(password)"
+done
 made database_url "postgresql://consilium:$(cat postgres_consilium)@postgres:5432/consilium"
+for user in api worker; do
+  made "database_url_$user" "postgresql://consilium_$user:$(cat "postgres_$user")@postgres:5432/consilium"
+done
 made metrics_token "$(password)"
 made flower_auth "operator:$(password)"
 
@@ -35,12 +41,14 @@ queues='~remote* ~local* ~conclude* ~periodic* ~quarantine*' # with kombu's name
 hello='+ping +select +client|setinfo +client|setname +multi +exec'
 {
   echo 'user default off'
-  for user in worker sender flower metrics health; do
+  for user in worker sender api flower metrics health; do
     made "valkey_$user" "$(password)"
     case $user in
       worker) may='~* &* +@all -@admin -@dangerous +info' ;; # the canvas, the chords, the shared limits
-      sender) # beat and the command line put messages into queues
-        may="$queues ~_kombu.binding* &/0.celeryev/* $hello +lpush +sadd +smembers +publish +llen +info +time" ;;
+      sender | api) # beat, the command line, delivery and the API put messages into queues
+        may="$queues ~_kombu.binding* &/0.celeryev/* $hello +lpush +sadd +smembers +publish +llen +info +time"
+        # the API counts requests too
+        [ "$user" = sender ] || may="$may (~consilium:api:* +set +incrby +pttl)" ;;
       flower) # hears events, asks workers, takes their replies; of a queue of work it sees the length
         may="~_kombu.binding* ~celeryev.* ~*.reply.celery.pidbox* &/0.celeryev/* &/0.*celery.pidbox $hello"
         may="$may +subscribe +psubscribe +unsubscribe +punsubscribe +publish +sadd +srem +smembers +brpop +llen"

@@ -6,19 +6,19 @@ import hashlib
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert as insert_if_new
 from sqlalchemy.orm import Session
 
 from db.ids import new_id
-from db.queries import events, model_versions, prompts, snapshots
+from db.queries import audit, events, model_versions, prompts, snapshots
+from db.queries.bulk import insert_rows
 from db.queries.documents import Vault
 from db.queries.receiving import Receiving
-from db.tables import ClinicalDocument, Consultation, Record, Source, Submission
+from db.tables import Base, ClinicalDocument, Consultation, Record, Source, Submission
 from producers.readers.record import Read
 from producers.rows import TABLES, Rows
 from producers.seating import Seating
@@ -50,6 +50,18 @@ class StrictBatch(ConsiliumError):
         self.set_aside = set_aside
 
 
+class NothingAccepted(ConsiliumError):
+    """Not one record could be accepted, and at least one was to be: the submission is not completed."""
+
+    def __init__(self, set_aside: list[RecordError], count: int) -> None:
+        super().__init__(
+            f"none of the {count} records can be accepted: nothing is stored"
+            if count
+            else "there is no record in it: nothing is stored"
+        )
+        self.set_aside, self.count = set_aside, count
+
+
 class IdempotencyConflict(ConsiliumError):
     """The key was used before, with another body or other options."""
 
@@ -73,6 +85,8 @@ class Order:
     seed: int = 0  # of a batch that goes on: its first seed holds
     idempotency_key: str | None = None
     strict: bool = False
+    at_least_one: bool = False  # without a record that is accepted it is not completed
+    who: str = "cli"  # sends it, for the audit
     budget_usd: Decimal | None = None  # all that it may cost; None: no cap
     families: Families = "any"  # of a drawn ensemble: any, same (all of one) or mixed (as many as can be)
     dials: Mapping[str, float] = field(default_factory=dict)  # of Dials, and grade; else as in the settings
@@ -239,17 +253,20 @@ class Batch:
             .returning(Submission.id)
         ).scalar_one_or_none()
         if made is not None:
+            audit.record(session, order.who, "submit", str(made), self.source_id)
             return order.seed
         found = session.execute(
             select(Submission).where(
                 Submission.source_id == self.source_id, Submission.idempotency_digest == digest
             )
         ).scalar_one()
+        if found.state != "receiving":  # the settings may have changed since, and nothing is added
+            asked["dials"] = {**found.dials, **order.dials}
         other = [name for name, value in asked.items() if getattr(found, name) != value]
-        if found.state == "receiving" and other:
+        if other:
             raise IdempotencyConflict(
                 "this idempotency key belongs to a submission that was begun with another "
-                f"{', '.join(other)}: repeat its command, or send under a new key"
+                f"{', '.join(other)}: repeat its command with the same options, or send under a new key"
             )
         self.receipt.submission_id = found.id
         return int(found.seed)
@@ -265,11 +282,11 @@ class Batch:
 
     def _add(self, session: Session, chunk: list[Read]) -> None:
         """Store some records; what cannot be accepted is set aside."""
-        known = self._sent_before(session, chunk)
-        rows: dict[type, list[dict[str, Any]]] = {table: [] for table in TABLES}
-        for read in chunk:
+        digests = [self._own_id(read.vignette) for read in chunk]
+        known = self._sent_before(session, digests)
+        rows: dict[type[Base], list[dict[str, Any]]] = {table: [] for table in TABLES}
+        for read, digest in zip(chunk, digests, strict=True):
             ordinal, error = self.receipt.records, read.error
-            digest = self._own_id(read.vignette)
             if digest is not None and digest in known:
                 error = RecordError(
                     "duplicate_id",
@@ -311,16 +328,18 @@ class Batch:
             self.receipt.errors.append(error)
         self._told(read, error)
 
-    def _store(self, session: Session, rows: dict[type, list[dict[str, Any]]]) -> None:
+    def _store(self, session: Session, rows: dict[type[Base], list[dict[str, Any]]]) -> None:
         for table, values in rows.items():
-            if not values:
-                continue
             if table is ClinicalDocument:
-                self.vault.store(session, values)
+                self.vault.store_many(session, values)
             elif table is Consultation:
-                session.execute(insert(table).values(deadline_at=self._deadline()), values)
+                deadline = ("deadline_at", "now() + make_interval(secs => :deadline_s)")
+                insert_rows(session, table, values, (deadline,), deadline_s=self._deadline_s())
+            elif table is Record:  # what is set aside has other columns
+                for state in ("accepted", "set_aside"):
+                    insert_rows(session, table, [row for row in values if row["state"] == state])
             else:
-                session.execute(insert(table), values)
+                insert_rows(session, table, values)
 
     def _close(self, session: Session, receiving: Receiving, state: str, first: int) -> None:
         """All is stored: from the commit on it may be dispatched, or is finished if nothing is to be done."""
@@ -330,6 +349,8 @@ class Batch:
             )
         if state == "receiving" and self.order.strict and self.receipt.set_aside:
             raise StrictBatch(self.receipt.errors, self.receipt.set_aside)
+        if state == "receiving" and self.order.at_least_one and not self.receipt.accepted:
+            raise NothingAccepted(self.receipt.errors, self.receipt.records)
         self.receipt.complete = True
         self.receipt.repeated = state != "receiving"
         if state == "receiving":
@@ -342,24 +363,20 @@ class Batch:
             return None
         return self.vault.site_key.digest("own id", str(self.source_id), vignette.id)
 
-    def _sent_before(self, session: Session, chunk: list[Read]) -> set[bytes]:
-        digests = [d for read in chunk if (d := self._own_id(read.vignette)) is not None]
+    def _sent_before(self, session: Session, digests: list[bytes | None]) -> set[bytes]:
+        asked = [digest for digest in digests if digest is not None]
         found = session.execute(
             select(Record.own_id_digest).where(
-                Record.source_id == self.source_id, Record.own_id_digest.in_(digests)
+                Record.source_id == self.source_id, Record.own_id_digest.in_(asked)
             )
         )
         return {bytes(d) for d in found.scalars() if d is not None}
 
-    def _deadline(self) -> Any:
+    def _deadline_s(self) -> float | None:
         if self.order.purpose != "care":
             return None
-        seconds = (
-            self.settings.deadline_urgent_s
-            if self.order.priority == "urgent"
-            else self.settings.deadline_routine_s
-        )
-        return func.now() + timedelta(seconds=seconds)
+        urgent = self.order.priority == "urgent"
+        return self.settings.deadline_urgent_s if urgent else self.settings.deadline_routine_s
 
 
 def _fixed_before(session: Session, receiving: Receiving) -> Frozen | None:

@@ -47,7 +47,10 @@ class Replaced:
 
 @dataclass(frozen=True, repr=False)
 class Case:
-    """A consultation with its texts opened. `grades[reviewer][author]` by seat; `critiques` likewise."""
+    """A consultation with its texts opened. `grades[reviewer][author]` by seat; `critiques` likewise.
+
+    `reviews`: as they were given, with the label and the position that each reviewer was shown.
+    """
 
     row: dict[str, Any]
     vignette: Vignette | None
@@ -56,6 +59,7 @@ class Case:
     grades: dict[tuple[int, int], float]
     critiques: dict[tuple[int, int], str]
     calls: Sequence[dict[str, Any]]
+    reviews: Sequence[dict[str, Any]] = ()
 
     def label(self, seat: int) -> str:
         """The letter under which a seat is shown here (each reviewer saw labels of its own)."""
@@ -109,4 +113,5 @@ def load_case(session: Session, vault: Vault, consultation_id: uuid.UUID) -> Cas
         grades={(r["reviewer"], r["author"]): r["grade"] for r in reviews},
         critiques={(r["reviewer"], r["author"]): opened(r["document_id"]) or ERASED for r in reviews},
         calls=reports.calls(session, consultation_id),
+        reviews=reviews,
     )

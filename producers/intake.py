@@ -18,13 +18,31 @@ from contextlib import AbstractContextManager
 from sqlalchemy.orm import Session
 
 from db.queries.documents import Vault
-from producers.batch import CHUNK, Abandoned, Batch, IdempotencyConflict, Order, Receipt, StrictBatch
+from producers.batch import (
+    CHUNK,
+    Abandoned,
+    Batch,
+    IdempotencyConflict,
+    NothingAccepted,
+    Order,
+    Receipt,
+    StrictBatch,
+)
 from producers.readers.record import Read
 from shared.errors import RecordError
 from shared.registry import Registry
 from shared.settings import Settings
 
-__all__ = ["Abandoned", "IdempotencyConflict", "Order", "Receipt", "StrictBatch", "accept", "receive"]
+__all__ = [
+    "Abandoned",
+    "IdempotencyConflict",
+    "NothingAccepted",
+    "Order",
+    "Receipt",
+    "StrictBatch",
+    "accept",
+    "receive",
+]
 
 Begin = Callable[[], AbstractContextManager[Session]]
 """Begins a transaction: committed at the end, rolled back on an exception."""
@@ -43,7 +61,7 @@ def accept(
     """Store a batch in the session's transaction. `set_aside` is told each record that cannot be accepted.
 
     Raises `SettingsError` (unknown source, or a budget and a model without a price), `NotEnoughModels` (the
-    source's policy leaves too few), `StrictBatch`, `IdempotencyConflict`, `Abandoned`. A record that cannot
+    source's policy leaves too few), `StrictBatch`, `NothingAccepted`, `IdempotencyConflict`, `Abandoned`. A record that cannot
     be accepted is set aside with its reason, and the rest goes on.
     """
     batch = Batch(order, settings, registry, vault, set_aside)

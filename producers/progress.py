@@ -163,7 +163,7 @@ def _per_minute(ended: int, seconds: float) -> float | None:
 
 
 def _usd(value: Decimal | None) -> str | None:
-    return None if value is None else str(value)
+    return None if value is None else f"{value:f}"  # never 0E-8
 
 
 def look(

@@ -11,7 +11,7 @@ from typing import Any
 
 from db.ids import new_id
 from db.queries.documents import Vault
-from db.tables import ClinicalDocument, Consultation, DataKey, Outcome, OwedAnswer, Record, Seat
+from db.tables import Base, ClinicalDocument, Consultation, DataKey, Outcome, OwedAnswer, Record, Seat
 from producers.readers.record import Read
 from shared.errors import RecordError
 from shared.expected_cost import expected_usd
@@ -21,10 +21,10 @@ from shared.schemas import Vignette
 from shared.selection import Draw
 from shared.settings import Settings
 
-Row = tuple[type, dict[str, Any]]
+Row = tuple[type[Base], dict[str, Any]]
 """A table and the values of one row of it."""
 
-TABLES: tuple[type, ...] = (DataKey, ClinicalDocument, Record, Consultation, Seat, OwedAnswer, Outcome)
+TABLES: tuple[type[Base], ...] = (DataKey, ClinicalDocument, Record, Consultation, Seat, OwedAnswer, Outcome)
 """In the order in which they refer to each other."""
 
 

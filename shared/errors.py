@@ -2,6 +2,7 @@
 
     ConsiliumError
     ├── SettingsError            a setting or configuration file is wrong (names the variable, line, key)
+    │   └── SealedElsewhere      a stored key opens with none of this process's site keys
     ├── RecordError              one record of a batch cannot be accepted (line, field, reason)
     ├── PolicyError              a source's policy forbids the model
     ├── KnowledgeError           safety rules cannot be read (every bad line: file, line, field, reason)
@@ -35,6 +36,10 @@ class SettingsError(ConsiliumError):
     """A setting or configuration file is wrong; the message names it and the remedy."""
 
     exit_code = 2
+
+
+class SealedElsewhere(SettingsError):
+    """A stored key opens with none of the site keys that this process was given."""
 
 
 class RecordError(ConsiliumError):

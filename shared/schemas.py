@@ -86,6 +86,9 @@ class Identity(Strict):
     contacts: list[Text] = Field(default_factory=list, max_length=200)  # phones, e-mail, web addresses
     birth_date: dt.date | None = None
     date: dt.date | None = None  # the day the text speaks of: exact dates become days before or after it
+    # The source's own FHIR references ("Patient/f101"), where it has some: what proposals are about.
+    patient: Text | None = None
+    encounter: Text | None = None
 
 
 class GoldItem(Strict):

@@ -37,6 +37,9 @@ class Settings(BaseSettings):
         None, description="Redis for limits and counts; unset: the broker's, if that is Redis."
     )
     site_key: SecretStr | None = Field(None, description="32 bytes, base64: wraps every data key.")
+    previous_site_key: SecretStr | None = Field(
+        None, description="The one before, while `consilium sitekey rotate` is not done: it still opens."
+    )
     models_file: Path | None = Field(None, description="models.toml; unset: the simulated panel's.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Level of our logs.")
 
@@ -128,12 +131,19 @@ class Settings(BaseSettings):
 
     api_host: str = Field("127.0.0.1", description="Where the HTTP API listens; elsewhere put TLS before it.")
     api_port: int = Field(0, ge=0, le=65_535, description="0: `up` takes a free one and prints it.")
+    api_public_url: str | None = Field(
+        None, description="The HTTP API's address as clients know it, which signed requests must name."
+    )
     api_requests_per_minute: int = Field(
         600, gt=0, description="Requests of one source over HTTP; a source may have its own."
     )
     api_max_records: int = Field(100_000, gt=0, description="Records of one submission over HTTP.")
     api_max_bytes: int = Field(
         1_073_741_824, gt=0, description="Bytes of one body over HTTP, unpacked; 1 GiB."
+    )
+
+    doors_file: Path | None = Field(
+        None, description="TOML: the sources' own queues and exchanges; see docs/events.md."
     )
 
     def require_database(self) -> str:
@@ -190,10 +200,13 @@ class Settings(BaseSettings):
 
 
 _NOT_SHAPING = {
-    *("home", "database_url", "broker_url", "redis_url", "site_key", "models_file", "log_level"),
+    *("home", "database_url", "broker_url", "redis_url", "models_file", "log_level"),
+    *("site_key", "previous_site_key"),
     "safety_rules",
     *("metrics_host", "metrics_port", "metrics_token"),
-    *("api_host", "api_port", "api_requests_per_minute", "api_max_records", "api_max_bytes"),
+    *("api_host", "api_port", "api_public_url"),
+    *("api_requests_per_minute", "api_max_records", "api_max_bytes"),
+    "doors_file",
 }
 
 _NOT_RUNNING = (

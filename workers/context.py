@@ -68,6 +68,4 @@ def get_context() -> Context:
     if settings.safety_rules is not None:
         load(settings.safety_rules)  # a bad file is told at the start, not at a patient's
     vault = Vault.of(settings)
-    return Context(
-        settings=settings, registry=load_registry(settings.require_models_file()), vault=vault
-    )
+    return Context(settings=settings, registry=load_registry(settings.require_models_file()), vault=vault)

@@ -29,6 +29,7 @@ from db.queries import (
     workers,
 )
 from shared.broker import HEARTBEAT, MESSAGE_VERSION, QUEUES, WIPE_MARKER
+from workers import purging
 from workers.context import Context
 from workers.dispatch import dispatch, send
 
@@ -133,6 +134,7 @@ def _heartbeats(ctx: Context, app: Celery) -> None:
 def _periodic(ctx: Context, app: Celery) -> None:
     """Jobs whose period nobody has begun; after an outage of any length, once."""
     jobs = {f"recompute_{kind}": ctx.settings.recompute_every_s for kind in recompute.KINDS}
+    jobs[purging.JOB] = purging.EVERY_S
     with ctx.transaction() as session:
         due = [job for job, every_s in jobs.items() if workers.is_due(session, job, every_s)]
     for job in due:

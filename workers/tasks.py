@@ -22,7 +22,7 @@ from db import recompute
 from db.queries import events, heartbeats, workers
 from shared.broker import CHECK_MODEL, HEARTBEAT, MESSAGE_VERSION, NUDGE, SWEEP, countdown_s, queue_of
 from shared.errors import ConsiliumError
-from workers import answering, checking, concluding, dispatch, flow, sweep
+from workers import answering, checking, concluding, dispatch, flow, purging, sweep
 from workers.app import app
 from workers.context import get_context
 
@@ -211,6 +211,13 @@ def recompute_calibration(self: AnyTask) -> None:
 def recompute_support(self: AnyTask) -> None:
     """How often what each model names belongs, from outcomes, once a period."""
     _recompute("support")
+
+
+@consilium_task(name=f"consilium.{purging.JOB}")
+@guarded
+def purge_expired(self: AnyTask) -> None:
+    """Texts past their retention are destroyed, once a period."""
+    purging.purge_expired(get_context())
 
 
 @consilium_task(name=CHECK_MODEL)

@@ -9,10 +9,13 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from db.engine import transaction
 from db.ids import new_id
+from db.queries.bulk import insert_rows
+from db.tables import ClinicalDocument
 from shared.errors import ErasedError, SettingsError
+from shared.sealing import DIGESTS, SiteKey
 from shared.sealing import DataKey as Key
-from shared.sealing import SiteKey
 from shared.settings import Settings
 
 # Documents with their wrapped keys, by primary keys; those whose key is gone are left out.
@@ -24,13 +27,18 @@ OPEN = text("""
 """)
 
 # A document's wrapped key. As STORE, a plain statement: each is run twice for every answer, and the mapper's
-# work on an entity costs more than the statement.
+# work on an entity costs more than the statement. Locked as STORE's foreign key would lock it a moment later:
+# whoever erases waits for what is stored meanwhile, and whoever comes after him finds no key.
 KEY = text("""
     SELECT k.id, k.wrapped
     FROM clinical_documents d
     JOIN data_keys k ON k.id = d.key_id AND k.source_id = d.source_id
     WHERE d.id = :id
+    FOR KEY SHARE OF k
 """)
+
+# The digest key; no row before the site's key is rotated for the first time.
+SECRET = text("SELECT wrapped FROM site_secrets WHERE id = :id")
 
 STORE = text("""
     INSERT INTO clinical_documents (id, source_id, consultation_id, kind, key_id, ciphertext, expires_at)
@@ -51,7 +59,18 @@ class Vault:
         """The site's vault. Raises `SettingsError` without a site key, or with a bad one."""
         if settings.site_key is None:
             raise SettingsError("CONSILIUM_SITE_KEY is not set: without it no text can be sealed or read")
-        return cls(SiteKey(settings.site_key.get_secret_value()), settings.retention_days)
+        previous = None
+        if settings.previous_site_key is not None:
+            before = settings.previous_site_key.get_secret_value()
+            previous = SiteKey(before, name="CONSILIUM_PREVIOUS_SITE_KEY")
+
+        def stored() -> bytes | None:
+            with transaction(settings.require_database()) as session:
+                row = session.execute(SECRET, {"id": DIGESTS}).one_or_none()
+                return None if row is None else bytes(row.wrapped)
+
+        site_key = SiteKey(settings.site_key.get_secret_value(), previous, stored)
+        return cls(site_key, settings.retention_days)
 
     def new_key(self, source_id: uuid.UUID) -> tuple[Key, dict[str, Any]]:
         """A data key for one record, and its row for `data_keys`."""
@@ -64,7 +83,8 @@ class Vault:
         }
 
     def key_of(self, session: Session, document_id: uuid.UUID) -> Key:
-        """The data key under which a document is sealed. Raises `ErasedError`."""
+        """The data key under which a document is sealed, to seal another: it cannot be erased before this
+        transaction ends. Raises `ErasedError`."""
         row = session.execute(KEY, {"id": document_id}).one_or_none()
         if row is None:
             raise ErasedError("the text of this record was erased")
@@ -93,6 +113,11 @@ class Vault:
     def store(self, session: Session, rows: list[dict[str, Any]]) -> None:
         """Store sealed rows; they expire by the database's clock."""
         session.execute(STORE, [{**row, "retention_days": self._retention_days} for row in rows])
+
+    def store_many(self, session: Session, rows: list[dict[str, Any]]) -> None:
+        """The same for a batch: one statement for all."""
+        expires = ("expires_at", "now() + make_interval(days => :retention_days)")
+        insert_rows(session, ClinicalDocument, rows, (expires,), retention_days=self._retention_days)
 
     def open(self, session: Session, document_id: uuid.UUID) -> str:
         """The text of a document. Raises `ErasedError` if its key is gone."""

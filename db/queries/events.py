@@ -36,14 +36,25 @@ FINISH = text("""
     ON CONFLICT DO NOTHING
 """)
 
-# Undelivered events, oldest first; another deliverer's are skipped.
+# One deliverer at a time, so that events leave in their order; asked before, that the next statement sees
+# what the last one has committed.
+IN_TURN = text("SELECT pg_advisory_xact_lock(hashtext('consilium outbox'))")
+
+# Undelivered events, oldest first: told to who listens, and queued for each destination of their source.
 DELIVER = text("""
     WITH picked AS (
         SELECT id FROM outbox_events WHERE delivered_at IS NULL ORDER BY id LIMIT :most
         FOR UPDATE SKIP LOCKED
     ), delivered AS (
         UPDATE outbox_events e SET delivered_at = now() FROM picked p WHERE e.id = p.id
-        RETURNING e.id, e.event_id, e.type, e.submission_id, e.consultation_id
+        RETURNING e.id, e.event_id, e.type, e.source_id, e.submission_id, e.consultation_id, e.created_at
+    ), queued AS (
+        INSERT INTO deliveries (outbox_id, destination_id, source_id, about)
+        SELECT e.id, d.id, e.source_id, coalesce(e.consultation_id, e.submission_id)
+        FROM delivered e JOIN destinations d ON d.source_id = e.source_id
+        WHERE d.disabled_at IS NULL AND d.created_at <= e.created_at
+          AND (d.types = '{}' OR e.type = ANY(d.types))
+        ON CONFLICT DO NOTHING
     )
     SELECT count(pg_notify(:channel, d.type || ' ' || d.submission_id || ' '
                                      || coalesce(d.consultation_id::text, '-') || ' ' || d.event_id))
@@ -59,6 +70,8 @@ def finish_submissions(session: Session, submission_id: uuid.UUID | None = None)
 
 
 def deliver(session: Session, *, most: int = 500) -> int:
-    """Deliver undelivered events as PostgreSQL notifications (ids only); how many."""
+    """Deliver undelivered events as PostgreSQL notifications (ids only), and queue them for webhooks and
+    exchanges; how many. It waits for another who does the same until that one's transaction ends."""
+    session.execute(IN_TURN)
     found: int = session.execute(DELIVER, {"most": most, "channel": CHANNEL}).scalar_one()
     return found

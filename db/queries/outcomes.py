@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import insert, text
@@ -19,7 +20,7 @@ LOCK = text("SELECT id FROM consultations WHERE id = :id AND source_id = :source
 
 # The newest outcome of a kind; a later one of the same kind replaces it in what is learned.
 NEWEST = text("""
-    SELECT gold, definition FROM outcomes
+    SELECT gold, definition, decision FROM outcomes
     WHERE consultation_id = :id AND source_id = :source AND kind = :kind
     ORDER BY known_at DESC, id DESC LIMIT 1
 """)
@@ -51,32 +52,77 @@ OF_RECORD = text("""
 
 OF_ID = text("SELECT id, source_id FROM consultations WHERE id = :id")
 
-# Consultations that came to a consensus, and how many of them have an outcome, of any kind and of each.
+# A consultation with what was proposed; `refined` and `stops` are NULL where nothing was concluded.
+PROPOSED = text("""
+    SELECT c.source_id, k.refined, k.stops
+    FROM consultations c
+    LEFT JOIN consensus k ON k.consultation_id = c.id AND k.source_id = c.source_id
+    WHERE c.id = :id
+""")
+
+# Consultations that came to a consensus, how many of them have an outcome, of any kind and of each, and what
+# the newest decisions were; then how those with an outcome differ from the rest: means of the best grade, of
+# the agreement and of the number of drugs proposed.
 SHARES = text("""
     SELECT c.purpose, count(*) AS concluded, count(o.any) AS with_outcome,
            count(*) FILTER (WHERE o.gold) AS gold, count(*) FILTER (WHERE o.clinician) AS clinician,
-           count(*) FILTER (WHERE o.imported) AS imported
-    FROM consensus s
-    JOIN consultations c ON c.id = s.consultation_id AND c.source_id = s.source_id
+           count(*) FILTER (WHERE o.imported) AS imported,
+           count(*) FILTER (WHERE o.decision = 'accepted') AS accepted,
+           count(*) FILTER (WHERE o.decision = 'edited') AS edited,
+           count(*) FILTER (WHERE o.decision = 'rejected') AS rejected,
+           avg(k.grade) FILTER (WHERE o.any) AS grade_with,
+           avg(k.grade) FILTER (WHERE o.any IS NULL) AS grade_without,
+           avg(k.agreement) FILTER (WHERE o.any) AS agreement_with,
+           avg(k.agreement) FILTER (WHERE o.any IS NULL) AS agreement_without,
+           avg(cardinality(k.refined)) FILTER (WHERE o.any)::float8 AS drugs_with,
+           avg(cardinality(k.refined)) FILTER (WHERE o.any IS NULL)::float8 AS drugs_without
+    FROM consensus k
+    JOIN consultations c ON c.id = k.consultation_id AND c.source_id = k.source_id
     LEFT JOIN LATERAL (
         SELECT true AS any, bool_or(kind = 'gold') AS gold, bool_or(kind = 'clinician') AS clinician,
-               bool_or(kind = 'imported') AS imported
+               bool_or(kind = 'imported') AS imported,
+               (array_agg(decision ORDER BY known_at DESC, id DESC)
+                FILTER (WHERE kind = 'clinician'))[1] AS decision
         FROM outcomes WHERE consultation_id = c.id AND source_id = c.source_id HAVING count(*) > 0
     ) o ON true
     GROUP BY c.purpose ORDER BY c.purpose
 """)
 
 
-def add(session: Session, consultation_id: uuid.UUID, source_id: uuid.UUID, kind: str, gold: Gold) -> bool:
+@dataclass(frozen=True)
+class Proposed:
+    """What a consultation proposed, in ingredient codes; None where it is not concluded."""
+
+    source_id: uuid.UUID
+    refined: Sequence[str] | None
+    stops: Sequence[str] | None
+
+
+def proposed(session: Session, consultation_id: uuid.UUID) -> Proposed | None:
+    """What was proposed; None if there is no such consultation."""
+    row = session.execute(PROPOSED, {"id": consultation_id}).one_or_none()
+    return None if row is None else Proposed(**row._mapping)
+
+
+def add(
+    session: Session,
+    consultation_id: uuid.UUID,
+    source_id: uuid.UUID,
+    kind: str,
+    gold: Gold,
+    decision: str | None = None,
+) -> bool:
     """Store an outcome (gold in ingredient codes, definition `list-1`); False if it was there already.
 
+    `decision`: accepted, edited or rejected, where a clinician's on what was proposed is known.
     It is the newest now: the history rows' generation accuracy and the consensus' `was_right` follow it, if
     the consultation is concluded. One that still runs reads it when it concludes.
     """
     values = {"id": consultation_id, "source": source_id, "kind": kind}
     session.execute(LOCK, values)
     newest = session.execute(NEWEST, values).one_or_none()
-    if newest is not None and newest.definition == DEFINITION and newest.gold == gold.model_dump():
+    now = (DEFINITION, gold.model_dump(), decision)
+    if newest is not None and (newest.definition, newest.gold, newest.decision) == now:
         return False
     session.execute(
         insert(Outcome).values(
@@ -86,6 +132,7 @@ def add(session: Session, consultation_id: uuid.UUID, source_id: uuid.UUID, kind
             kind=kind,
             definition=DEFINITION,
             gold=gold.model_dump(),
+            decision=decision,
         )
     )
     for row in session.execute(STARTS, values).all():
@@ -113,5 +160,10 @@ def of_id(session: Session, consultation_id: uuid.UUID) -> Sequence[tuple[uuid.U
 
 
 def shares(session: Session) -> Sequence[dict[str, Any]]:
-    """By purpose: concluded consultations, those with an outcome, and with one of each kind."""
-    return [dict(row._mapping) for row in session.execute(SHARES)]
+    """By purpose: concluded consultations, those with an outcome, and how these differ from the rest.
+
+    Counts of each kind of outcome and of each decision; `share` in [0, 1]; means of grade and agreement (in
+    [0, 1]) and of the number of drugs proposed, `…_with` and `…_without` an outcome, None of none.
+    """
+    rows = [dict(row._mapping) for row in session.execute(SHARES)]
+    return [{**row, "share": row["with_outcome"] / row["concluded"]} for row in rows]

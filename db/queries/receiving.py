@@ -1,7 +1,8 @@
 """Submissions that are still received: stored chunk by chunk, and cleared away where nothing comes any more.
 
 receiving ─► open        all is there: from that commit on it is dispatched
-receiving ─► rejected    nothing came for `ABANDONED_S`; cleared chunk by chunk: texts erased, ids free
+receiving ─► rejected    given up, or nothing came for `ABANDONED_S`; cleared chunk by chunk: texts erased,
+                         ids free
 rejected  ─► cancelled   nothing of it is left but rows without text
 """
 
@@ -73,12 +74,17 @@ ABANDON = text("""
         FOR UPDATE SKIP LOCKED)
 """)
 
-NEXT_TO_CLEAR = text("""
+_TO_CLEAR = """
     SELECT s.id, s.source_id,
            (SELECT max(k.ordinal) FROM submission_chunks k
             WHERE k.submission_id = s.id AND k.source_id = s.source_id) AS ordinal
     FROM submissions s WHERE s.state = 'rejected'
-    ORDER BY s.received_at LIMIT 1 FOR UPDATE SKIP LOCKED
+"""
+NEXT_TO_CLEAR = text(_TO_CLEAR + "ORDER BY s.received_at LIMIT 1 FOR UPDATE SKIP LOCKED")
+TO_CLEAR = text(_TO_CLEAR + "AND s.id = :id FOR UPDATE")
+GIVE_UP = text("""
+    UPDATE submissions SET state = 'rejected', idempotency_digest = NULL
+    WHERE id = :id AND state = 'receiving'
 """)
 # The last chunk's texts are erased with their keys; its ids may be sent again; nothing of it is owed.
 CLEAR = (
@@ -175,9 +181,18 @@ def abandon(session: Session, *, after_s: float = ABANDONED_S) -> int:
     return int(done.rowcount)
 
 
-def clear(session: Session) -> bool:
-    """Clear the last chunk of one that was given up, or cancel it where none is left; False: none is."""
-    found = session.execute(NEXT_TO_CLEAR).one_or_none()
+def give_up(session: Session, submission_id: uuid.UUID) -> None:
+    """Receive no more of it; what is stored is to be cleared. Of any other state nothing changes."""
+    session.execute(GIVE_UP, {"id": submission_id})
+
+
+def clear(session: Session, submission_id: uuid.UUID | None = None) -> bool:
+    """Clear the last chunk of one that was given up, or cancel it where none is left; False: none is.
+
+    Of this one, or of the one that has waited longest and that nobody else is clearing.
+    """
+    next_one = NEXT_TO_CLEAR if submission_id is None else TO_CLEAR.bindparams(id=submission_id)
+    found = session.execute(next_one).one_or_none()
     if found is None:
         return False
     key = {"id": found.id, "source_id": found.source_id}

@@ -20,7 +20,7 @@ _PICKED = """
     )
 """
 
-SUBMISSIONS = text(f"""{_PICKED}
+_COUNTED = """
     SELECT s.id, src.name AS source, s.state, s.purpose, s.priority, s.strategy, s.n, s.records, s.set_aside,
            s.received_at, s.finished_at,
            count(c.id) FILTER (WHERE c.state = 'completed') AS completed,
@@ -33,7 +33,20 @@ SUBMISSIONS = text(f"""{_PICKED}
     LEFT JOIN consultations c ON c.submission_id = s.id AND c.source_id = s.source_id
     GROUP BY s.id, src.name, s.state, s.purpose, s.priority, s.strategy, s.n, s.records, s.set_aside,
              s.received_at, s.finished_at
-    ORDER BY s.received_at DESC
+    ORDER BY s.received_at DESC, s.id DESC
+"""
+SUBMISSIONS = text(_PICKED + _COUNTED)
+
+# The next ones older than `after`; none where that is not there.
+LISTED = text(f"""
+    WITH picked AS (
+        SELECT * FROM submissions
+        WHERE (CAST(:state AS text) IS NULL OR state = :state)
+          AND (CAST(:after AS uuid) IS NULL
+               OR (received_at, id) < (SELECT received_at, id FROM submissions WHERE id = :after))
+        ORDER BY received_at DESC, id DESC LIMIT :most
+    )
+    {_COUNTED}
 """)
 
 # Where not even the sweep runs, nobody could store that there are no workers; and what waits for a source or
@@ -63,9 +76,11 @@ FAILURES = text(f"""{_PICKED}
     GROUP BY c.state, c.reason ORDER BY c.state, c.reason
 """)
 
-# One row per record of the input, in its order.
+# One row per record of the input, in its order: the page after one ordinal. The source is named so that its
+# unique index leads straight there.
 RESULTS = text("""
-    SELECT r.line, r.ordinal, r.state AS record, r.document_id, r.error_code, r.error_path, r.error_reason,
+    SELECT r.id, r.line, r.ordinal, r.state AS record, r.document_id, r.error_code, r.error_path,
+           r.error_reason, r.erased_at,
            c.id AS consultation, c.state, c.reason, c.kind, c.accepted_at, c.ended_at,
            k.refined, k.majority, k.highest_graded, k.stops, k.minority, k.grade, k.variance, k.agreement,
            k.confidence, k.rule, k.form, k.method, k.findings, c.n AS seats,
@@ -78,8 +93,9 @@ RESULTS = text("""
     FROM records r
     LEFT JOIN consultations c ON c.record_id = r.id AND c.source_id = r.source_id
     LEFT JOIN consensus k ON k.consultation_id = c.id AND k.source_id = c.source_id
-    WHERE r.submission_id = :id
-    ORDER BY r.ordinal
+    WHERE r.submission_id = :id AND r.source_id = (SELECT source_id FROM submissions WHERE id = :id)
+      AND r.ordinal > :after AND (NOT CAST(:set_aside AS boolean) OR r.state = 'set_aside')
+    ORDER BY r.ordinal LIMIT :most
 """)
 
 # Calls with what makes them worth a look. `dup`: made although a readable answer was stored; `overlap`: while
@@ -181,6 +197,13 @@ def submissions(
     return _rows(session, SUBMISSIONS, id=submission_id, most=most)
 
 
+def listed(
+    session: Session, *, after: uuid.UUID | None = None, state: str | None = None, most: int = MOST
+) -> Sequence[dict[str, Any]]:
+    """A page of submissions with their counts by state, newest first: those older than `after`."""
+    return _rows(session, LISTED, after=after, state=state, most=most)
+
+
 def stages(
     session: Session, submission_id: uuid.UUID | None = None, *, stale_s: float = 60.0
 ) -> Sequence[dict[str, Any]]:
@@ -193,9 +216,19 @@ def failures(session: Session, submission_id: uuid.UUID | None = None) -> Sequen
     return _rows(session, FAILURES, id=submission_id, most=MOST)
 
 
-def results(session: Session, submission_id: uuid.UUID) -> Sequence[dict[str, Any]]:
-    """One row per record, in the order of the input."""
-    return _rows(session, RESULTS, id=submission_id)
+def results(
+    session: Session,
+    submission_id: uuid.UUID,
+    *,
+    after: int = -1,
+    most: int | None = None,
+    set_aside: bool = False,
+) -> Sequence[dict[str, Any]]:
+    """One row per record, in the order of the input: the first `most` (None: all) behind ordinal `after`.
+
+    `set_aside`: of the records that were not accepted alone.
+    """
+    return _rows(session, RESULTS, id=submission_id, after=after, most=most, set_aside=set_aside)
 
 
 def call_counts(session: Session, submission_id: uuid.UUID | None = None) -> dict[str, Any]:

@@ -26,6 +26,15 @@ _COLUMNS = """
 LATEST = text(f"{_COLUMNS} WHERE kind = :kind AND scope = :scope ORDER BY number DESC LIMIT 1")
 BY_ID = text(f"{_COLUMNS} WHERE id = :id")
 BY_NUMBER = text(f"{_COLUMNS} WHERE kind = :kind AND number = :number")
+# Without their bodies, which may be large; those older than `after`.
+LISTED = text("""
+    SELECT id, number, form, purposes, span_from, span_to, rows_read, digest, created_at
+    FROM snapshots
+    WHERE kind = :kind AND scope = :scope
+      AND (CAST(:after AS uuid) IS NULL OR number < (SELECT number FROM snapshots WHERE id = :after))
+    ORDER BY number DESC LIMIT :most
+""")
+OF_SCOPE = text(f"{_COLUMNS} WHERE id = :id AND kind = :kind AND scope = :scope")
 IN_FORCE = text("""
     SELECT DISTINCT ON (kind) kind, id FROM snapshots WHERE scope = :scope ORDER BY kind, number DESC
 """)
@@ -89,6 +98,19 @@ def by_id(session: Session, snapshot_id: uuid.UUID) -> Stored:
 def by_number(session: Session, kind: str, number: int) -> Stored | None:
     """One snapshot by its number; None if there is none."""
     return _one(session, BY_NUMBER, {"kind": kind, "number": number})
+
+
+def listed(
+    session: Session, kind: str, *, after: uuid.UUID | None = None, most: int = 20
+) -> Sequence[dict[str, Any]]:
+    """The site's of a kind, newest first, without parameters and body: those older than `after`."""
+    values = {"kind": kind, "scope": SITE, "after": after, "most": most}
+    return [dict(row._mapping) for row in session.execute(LISTED, values)]
+
+
+def of_site(session: Session, kind: str, snapshot_id: uuid.UUID) -> Stored | None:
+    """One of the site's by its id; None if there is none of this kind."""
+    return _one(session, OF_SCOPE, {"id": snapshot_id, "kind": kind, "scope": SITE})
 
 
 def in_force(session: Session, scope: str = SITE) -> Frozen:

@@ -1,7 +1,19 @@
 """All tables. Clinical text lies sealed in `clinical_documents` alone; the rest is ids, numbers, codes."""
 
 from db.tables.base import Base
-from db.tables.intake import ApiKey, ClinicalDocument, DataKey, Record, Source, Submission, SubmissionChunk
+from db.tables.delivery import Delivery, Destination
+from db.tables.intake import (
+    ApiAssertion,
+    ApiClient,
+    ApiKey,
+    ClinicalDocument,
+    DataKey,
+    Record,
+    SiteSecret,
+    Source,
+    Submission,
+    SubmissionChunk,
+)
 from db.tables.learning import (
     Choice,
     Evaluation,
@@ -24,6 +36,8 @@ from db.tables.results import Consensus, Generation, Interaction, Outcome, Revie
 from db.tables.work import Consultation, ModelCall, ModelVersion, OwedAnswer, Prompt, Seat
 
 __all__ = [
+    "ApiAssertion",
+    "ApiClient",
     "ApiKey",
     "Audit",
     "Base",
@@ -32,6 +46,8 @@ __all__ = [
     "Consensus",
     "Consultation",
     "DataKey",
+    "Delivery",
+    "Destination",
     "Evaluation",
     "EvaluationArm",
     "Generation",
@@ -53,6 +69,7 @@ __all__ = [
     "Record",
     "Review",
     "Seat",
+    "SiteSecret",
     "Snapshot",
     "Source",
     "Submission",

@@ -47,6 +47,7 @@ class ApiKey(Base):
 
     id: Mapped[Id]
     source_id: Mapped[SourceId] = mapped_column(ForeignKey("sources.id"), primary_key=True)
+    client_id: Mapped[uuid.UUID | None]  # a token, short-lived, that this client has signed for
     name: Mapped[str] = mapped_column(String(100))
     digest: Mapped[bytes]
     scopes: Mapped[Codes]  # of submit, read, operate
@@ -54,7 +55,36 @@ class ApiKey(Base):
     expires_at: Mapped[Moment | None]
     revoked_at: Mapped[Moment | None]
 
+    __table_args__ = (belongs_to("api_clients", "client_id"), UniqueConstraint("id"))
+
+
+class ApiClient(Base):
+    """A client that signs for short-lived tokens (SMART Backend Services); only its public keys are kept."""
+
+    __tablename__ = "api_clients"
+
+    id: Mapped[Id]
+    source_id: Mapped[SourceId] = mapped_column(ForeignKey("sources.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    jwks: Mapped[Json]  # RFC 7517
+    scopes: Mapped[Codes]  # as those of a key
+    created_at: Mapped[Now]
+    revoked_at: Mapped[Moment | None]
+
     __table_args__ = (UniqueConstraint("id"),)
+
+
+class ApiAssertion(Base):
+    """A signed request that was answered: until it would expire anyway it is not taken again."""
+
+    __tablename__ = "api_assertions"
+
+    client_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    source_id: Mapped[SourceId]
+    digest: Mapped[bytes] = mapped_column(primary_key=True)  # of its `jti`
+    expires_at: Mapped[Moment]
+
+    __table_args__ = (belongs_to("api_clients", "client_id"),)
 
 
 class Submission(Base):
@@ -127,6 +157,7 @@ class Record(Base):
     error_code: Mapped[str | None] = mapped_column(String(60))
     error_path: Mapped[str | None] = mapped_column(String(200))
     error_reason: Mapped[str | None] = mapped_column(String(300))  # our words, never the value
+    erased_at: Mapped[Moment | None]  # on request; where its texts went past their retention: NULL
 
     __table_args__ = (
         belongs_to("submissions", "submission_id"),
@@ -147,6 +178,17 @@ class DataKey(Base):
 
     id: Mapped[Id]
     source_id: Mapped[SourceId] = mapped_column(ForeignKey("sources.id"), primary_key=True)
+    site_key_id: Mapped[str] = mapped_column(String(16))
+    wrapped: Mapped[bytes]
+    created_at: Mapped[Now]
+
+
+class SiteSecret(Base):
+    """A secret of the site, wrapped by its key: the digest key (`shared.sealing.DIGESTS`), once rotated."""
+
+    __tablename__ = "site_secrets"
+
+    id: Mapped[Id]
     site_key_id: Mapped[str] = mapped_column(String(16))
     wrapped: Mapped[bytes]
     created_at: Mapped[Now]
@@ -174,4 +216,10 @@ class ClinicalDocument(Base):
         ),
         one_of("kind", "vignette", "set_aside", "raw_answer", "recommendation", "critique"),
         Index("ix_clinical_documents__key_id", "key_id"),
+        # one entry a record, gone with its text: what is past its retention stands first
+        Index(
+            "ix_clinical_documents__expiring",
+            "expires_at",
+            postgresql_where=text("key_id IS NOT NULL AND kind IN ('vignette', 'set_aside')"),
+        ),
     )

@@ -62,6 +62,7 @@ class OutboxEvent(Base):
             postgresql_nulls_not_distinct=True,
         ),
         UniqueConstraint("event_id"),
+        UniqueConstraint("id", "source_id"),
         Index("ix_outbox_events__undelivered", "id", postgresql_where=text("delivered_at IS NULL")),
     )
 
@@ -171,3 +172,9 @@ class Audit(Base):
     who: Mapped[str] = mapped_column(String(100))
     what: Mapped[Slug]
     which: Mapped[str] = mapped_column(String(100))
+
+    __table_args__ = (
+        Index("ix_audit__at", "at"),
+        Index("ix_audit__source_id", "source_id", "at"),
+        Index("ix_audit__what", "what", "at"),
+    )

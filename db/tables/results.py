@@ -128,11 +128,13 @@ class Outcome(Base):
     kind: Mapped[Slug]
     definition: Mapped[Slug]  # of "right", e.g. list-1
     gold: Mapped[Json]  # ingredient codes
+    decision: Mapped[Slug | None]  # of the clinician on what was proposed; NULL: was not told
     known_at: Mapped[Now]
 
     __table_args__ = (
         belongs_to("consultations", "consultation_id"),
         one_of("kind", "gold", "clinician", "imported"),
+        one_of("decision", "accepted", "edited", "rejected"),
         Index("ix_outcomes__consultation", "consultation_id"),
     )
 

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from sqlalchemy.orm import Session
 
-from db.engine import source_transaction, transaction
-from db.queries import api_keys
+from db.engine import source_transaction
+from db.queries import api_keys, audit
 from db.queries.api_keys import Caller
 from db.queries.documents import Vault
+from producers.api.limits import Limits
 from producers.api.problems import Problem
 from shared.registry import Registry, load_registry
 from shared.settings import Settings
 
 _bearer = HTTPBearer(
-    auto_error=False, description="A key of your source: `consilium sources keys add` shows it once."
+    auto_error=False,
+    description="A key of your source (`consilium sources keys add` shows it once), or a token of /v1/token.",
 )
 
 
@@ -30,6 +33,10 @@ class Site:
     settings: Settings
     registry: Registry
     vault: Vault
+    limits: Limits = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "limits", Limits(self.settings))
 
     @classmethod
     def of(cls, settings: Settings) -> Site:
@@ -53,6 +60,11 @@ class Desk:
         """A transaction that sees and changes the rows of this source alone."""
         return source_transaction(self._url, self.caller.source_id, "accept")
 
+    def audit(self, what: str, which: str) -> None:
+        """Note that he does this, in a transaction of its own: for what only reads."""
+        with self.write() as session:
+            audit.record(session, self.who, what, which, self.caller.source_id)
+
     @property
     def who(self) -> str:
         """The caller's name in the audit."""
@@ -70,7 +82,10 @@ def site(request: Request) -> Site:
 
 
 class _Allowed:
-    """A dependency: the caller has a good key with this scope. 401 without one, 403 without the scope."""
+    """A dependency: the caller has a good key with this scope, and has not asked too often.
+
+    401 without a key, 403 without the scope, 429 where it is too much.
+    """
 
     def __init__(self, scope: str) -> None:
         self.scope = scope
@@ -78,7 +93,7 @@ class _Allowed:
     def __call__(self, site: Annotated[Site, Depends(site)], given: Annotated[Any, Depends(_bearer)]) -> Desk:
         caller = None
         if given is not None:
-            with transaction(site.settings.require_database()) as session:
+            with source_transaction(site.settings.require_database(), None, "enter") as session:
                 caller = api_keys.caller(session, given.credentials)
         if caller is None:
             raise Problem(
@@ -87,6 +102,7 @@ class _Allowed:
                 type_="unauthorized",
                 headers={"WWW-Authenticate": "Bearer"},
             )
+        site.limits.request(caller.source_id, caller.requests_per_minute)
         if self.scope not in caller.scopes:
             raise Problem(403, f"this key lacks the scope {self.scope}", type_="forbidden")
         return Desk(caller, site)
@@ -95,3 +111,12 @@ class _Allowed:
 Submitting = Annotated[Desk, Depends(_Allowed("submit"))]
 Reading = Annotated[Desk, Depends(_Allowed("read"))]
 Operating = Annotated[Desk, Depends(_Allowed("operate"))]
+
+
+def _uploading(desk: Submitting) -> Iterator[Desk]:
+    with desk.site.limits.upload(desk.caller.source_id):
+        yield desk
+
+
+Uploading = Annotated[Desk, Depends(_uploading)]
+"""As `Submitting`, with one of the source's places for bodies held until the answer is sent."""

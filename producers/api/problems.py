@@ -110,11 +110,18 @@ def _ours(_request: Request, error: Exception) -> JSONResponse:
 
 def _invalid(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    # the parts of a body that pydantic quotes are left out: place and reason only
-    errors = [{"where": ".".join(map(str, e["loc"])), "reason": e["msg"]} for e in error.errors()]
+    # what pydantic quotes is left out: place and reason only, and no name that is not ours
+    errors = [
+        {"where": ".".join(map(str, _ours_of(e["type"], e["loc"]))), "reason": e["msg"]}
+        for e in error.errors()
+    ]
     return answer(
         Problem(422, "a parameter or the body is not as documented", type_="invalid", errors=errors)
     )
+
+
+def _ours_of(kind: str, place: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    return place[:-1] if kind == "extra_forbidden" else place
 
 
 def _http(_request: Request, error: Exception) -> JSONResponse:

@@ -13,9 +13,10 @@ from shared.errors import ConsiliumError
 
 NAMES = (
     *("up", "submit", "watch", "status", "results", "show", "consensus", "demo"),
-    *("pause", "resume", "budget", "reparse", "workers", "health", "doctor", "metrics", "api"),
+    *("pause", "resume", "budget", "reparse", "workers", "health", "doctor", "metrics", "api", "deliver"),
     *("ensemble", "evaluate", "replay", "reviewers"),
-    *("sources", "models", "failed", "chemistry", "history", "outcomes", "medications"),
+    *("sources", "webhooks", "models", "failed", "chemistry", "history", "outcomes", "medications"),
+    *("audit", "erase", "sitekey"),
 )
 """The commands in the order of the help. Each is a module here: a function of its name, or a group `app`."""
 ELSEWHERE = {"resume": "pause"}

@@ -9,16 +9,19 @@ from collections.abc import Collection
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.tables import Audit, Source
+from db.queries import audit as lines
+from db.tables import Source
 from producers.cli.common import NotFound, err
 from producers.nudge import send
 from shared.broker import NUDGE_QUEUE, SWEEP
 from shared.errors import SettingsError
 from shared.settings import get_settings
 
+WHO = "cli"
+"""The command line in the audit."""
 MOST_USD = Decimal(1_000_000)
 """Amounts are below this: what their columns hold."""
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -26,7 +29,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 def audit(session: Session, what: str, which: str, source_id: uuid.UUID | None = None) -> None:
     """Who did what to which thing, in the transaction that does it."""
-    session.execute(insert(Audit).values(who="cli", what=what, which=which[:100], source_id=source_id))
+    lines.record(session, WHO, what, which, source_id)
 
 
 def go_on() -> None:

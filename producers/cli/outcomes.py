@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from sqlalchemy.orm import Session
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from db.queries import outcomes
 from db.queries.documents import Vault
 from producers.cli.acts import audit
-from producers.cli.common import EXIT_SET_ASIDE, Format, database, emit, err, out, vault
+from producers.cli.common import EXIT_SET_ASIDE, Format, database, emit, err, out, table, vault
 from producers.readers.outcomes import OutcomeRow, read_outcomes
 from shared.errors import RecordError
 from shared.measures import in_codes
@@ -82,11 +82,28 @@ def _add(session: Session, sealed: Vault, row: OutcomeRow) -> bool:
 
 @app.command("show")
 def show(format_: AsFormat = Format.table) -> None:
-    """What share of the concluded consultations has an outcome, by purpose and kind."""
+    """What share of the concluded consultations has an outcome, and how these differ from the rest.
+
+    What is learned from outcomes holds for consultations like those that have one: means of the best grade,
+    of the agreement and of the number of drugs proposed, with an outcome and without, by purpose.
+    """
     with database() as session:
         found = outcomes.shares(session)
-    if not found and format_ is Format.table:
+    if format_ is not Format.table:
+        emit(found, format_)
+    elif not found:
         out.print("no consultation is concluded yet")
-        return
-    rows = [{**row, "share": row["with_outcome"] / row["concluded"]} for row in found]
-    emit(rows, format_)
+    else:
+        out.print(table([{k: v for k, v in row.items() if not _compares(k)} for row in found]))
+        out.print("how those with an outcome differ from the rest (means):", highlight=False)
+        out.print(table([_compared(row, which) for row in found for which in ("with", "without")]))
+
+
+def _compares(name: str) -> bool:
+    return name.endswith(("_with", "_without"))
+
+
+def _compared(row: dict[str, Any], which: str) -> dict[str, Any]:
+    n = row["with_outcome"] if which == "with" else row["concluded"] - row["with_outcome"]
+    means = {name: row[f"{name}_{which}"] for name in ("grade", "agreement", "drugs")}
+    return {"purpose": row["purpose"], "outcome": which, "consultations": n, **means}

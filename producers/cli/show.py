@@ -11,6 +11,7 @@ import typer
 from producers.case import Case, load_case
 from producers.case_lists import drugs_of
 from producers.case_view import case_view
+from producers.cli.acts import audit
 from producers.cli.common import Format, NotFound, database, out, vault
 from shared.refinement import Edit, in_words
 
@@ -25,8 +26,9 @@ def show(
     """Vignette, answers under letters, then whose they were, grades, reliabilities, lists, every call."""
     with database() as session:
         case = load_case(session, vault(), consultation)
-    if case is None:
-        raise NotFound(f"no consultation {consultation}: see `consilium results SUBMISSION`")
+        if case is None:
+            raise NotFound(f"no consultation {consultation}: see `consilium results SUBMISSION`")
+        audit(session, "consultation.read", str(consultation), case.row["source_id"])
     if format_ is Format.table:
         out.print(case_view(case), width=min(out.width, WIDTH))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
@@ -11,12 +12,15 @@ from sqlalchemy.exc import IntegrityError
 
 from db.ids import new_id
 from db.tables import Audit, Source
+from producers.cli import clients, keys
 from producers.cli.acts import audit, source_named, suggest
 from producers.cli.common import Format, database, emit, err, out, registry
 from shared.errors import SettingsError
 from shared.policy import Policy
 
 app = typer.Typer(help="Sources: who sends, and which models may read their patients.", no_args_is_help=True)
+app.add_typer(keys.app, name="keys")
+app.add_typer(clients.app, name="clients")
 
 
 @app.command("add")
@@ -119,6 +123,45 @@ def policy(
         err.print(
             "its patients' names go to remote models as they stand: --mask strict masks them", style="yellow"
         )
+
+
+LIMITS = {"requests_per_minute": 2**31 - 1, "max_records": 2**31 - 1, "max_bytes": 2**63 - 1}
+"""What a source may send over HTTP, and what each column holds at most."""
+
+
+@app.command("limits")
+def limits(
+    name: Annotated[str, typer.Argument(help="The source.")],
+    requests_per_minute: Annotated[str | None, typer.Option(help="Requests over HTTP, or none.")] = None,
+    max_records: Annotated[str | None, typer.Option(help="Records of one submission, or none.")] = None,
+    max_bytes: Annotated[str | None, typer.Option(help="Bytes of one body, unpacked, or none.")] = None,
+    format_: Annotated[Format, typer.Option("--format")] = Format.table,
+) -> None:
+    """Show what a source may send over HTTP, or change what is named; `none`: as the settings say."""
+    given = {
+        "requests_per_minute": requests_per_minute,
+        "max_records": max_records,
+        "max_bytes": max_bytes,
+    }
+    with database() as session:
+        source = source_named(session, name)
+        changes = {key: _limit(key, word) for key, word in given.items() if word is not None}
+        changes = {key: value for key, value in changes.items() if value != getattr(source, key)}
+        for key, value in changes.items():
+            setattr(source, key, value)
+        if changes:
+            told = "; ".join(f"{key} {NOTHING if value is None else value}" for key, value in changes.items())
+            audit(session, "source.limits", f"{source.id} {told}", source.id)
+        row = {"name": name, **{key: getattr(source, key) for key in LIMITS}}
+    emit([row], format_)
+
+
+def _limit(key: str, word: str) -> int | None:
+    if word == NOTHING:
+        return None
+    if not re.fullmatch(r"[0-9]{1,19}", word) or not 0 < int(word) <= LIMITS[key]:
+        raise SettingsError(f"--{key.replace('_', '-')} is a number from 1 to {LIMITS[key]}, or {NOTHING}")
+    return int(word)
 
 
 def _list(option: str, words: list[str]) -> list[str] | None:

@@ -30,6 +30,8 @@ from embedded.supervisor import Echo, ProcessError, Spec
 from shared.errors import SettingsError
 from shared.settings import read_settings, with_secrets
 
+DOORS = frozenset({"flower", "metrics", "api", "delivery"})
+"""Those by which somebody looks in, or work and news pass: what is accepted is done without them."""
 _WORKERS, _REST = 0, 1  # stages of stopping; the servers are the last
 _FLOWER_USER = "consilium"
 _STOP_OURS_S, _STOP_S = 8.0, 9.0  # what still runs so long after the signal is killed: ours, the servers
@@ -84,6 +86,7 @@ def commands(
             "metrics on",
         ),
         "api": ([*_PYTHON, "producers.api", "--port", str(api_port)], "api on"),
+        "delivery": ([*_PYTHON, "producers.delivery"], "delivery ready"),
     }
 
 
@@ -244,7 +247,7 @@ class Stack:
                 continue
             if self.settings.log_level not in ("DEBUG", "INFO"):
                 ready = ""  # nothing is said then: it serves as soon as it runs
-            self._run(name, argv, ready, _REST if name in ("beat", "flower", "metrics", "api") else _WORKERS)
+            self._run(name, argv, ready, _REST if name in {"beat", *DOORS} else _WORKERS)
         self._services.write_connection(
             {
                 "CONSILIUM_MODELS_FILE": str(models_file),

@@ -16,7 +16,7 @@ from producers.doctor.configuration import models_of, relations
 from producers.doctor.data import data
 from producers.doctor.models import models
 from producers.doctor.services import broker, clocks, database
-from producers.doctor.work import leases, letters, queues, stuck
+from producers.doctor.work import leases, letters, queues, stuck, undelivered
 from producers.health import Check, database_away, migrated
 from shared.settings import Settings
 
@@ -51,6 +51,7 @@ def examine(settings: Settings, *, days: float | None = 7) -> Groups:
                 *stuck(session),
                 *leases(session, settings, registry),
                 *letters(session),
+                *undelivered(session),
             ]
             if registry is not None:
                 groups["models"] += models(session, registry)

@@ -6,7 +6,7 @@ from collections import Counter
 
 from sqlalchemy.orm import Session
 
-from db.queries import health, invariants, measurements, receiving
+from db.queries import deliveries, health, invariants, measurements, receiving
 from producers.doctor.configuration import longest_lease_s
 from producers.health import Check, check, flow, queue_depths
 from shared.registry import Registry
@@ -14,6 +14,8 @@ from shared.settings import Settings
 
 QUIET_S = 300.0
 """Seconds without a new record after which an incomplete submission is told."""
+LATE_S = 600.0
+"""Seconds after which an event that has not arrived is told."""
 SHOWN = 5
 """So many of a list are told, and how many there are."""
 
@@ -63,6 +65,15 @@ def _received(session: Session) -> Check:
         f"{len(quiet)}: {told}: {remedy}" if quiet else "none",
         else_="warning",
     )
+
+
+def undelivered(session: Session) -> list[Check]:
+    """Events that do not arrive where they should."""
+    oldest_s, disabled = deliveries.oldest_s(session), deliveries.disabled(session)
+    late = f"the oldest waits for {oldest_s:.0f} s: does `consilium deliver` run? `consilium webhooks list`"
+    off = f"{disabled} webhooks are disabled after failures: `consilium webhooks list`"
+    wrong = [told for bad, told in ((oldest_s > LATE_S, late), (disabled, off)) if bad]
+    return [check("events", not wrong, "; ".join(wrong) or "all delivered, or on their way", else_="warning")]
 
 
 def _held(held: Counter[str]) -> str:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from db.engine import transaction
-from db.queries import health, measurements
+from db.queries import deliveries, health, measurements
 from producers.health import SILENT_AFTER_S, STATEMENT_S, queue_depths
 from shared.broker import QUEUES
 from shared.settings import Settings
@@ -229,6 +229,11 @@ class Site(Collector):
             "Worker processes that have not stopped.",
             ("state",),
             {("running",): len(alive) - silent, ("silent",): silent},
+        )
+        yield GaugeMetricFamily(
+            "consilium_undelivered_event_seconds",
+            "Since when the oldest event waits for a webhook or exchange in use; 0: none waits.",
+            value=deliveries.oldest_s(session),
         )
         yield GaugeMetricFamily(
             "consilium_parked_messages",

@@ -32,7 +32,11 @@ class CsvFile:
         csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))  # the library's only way: for the process
         self._file = file
         self._lines = _Lines(stream, mapping.encoding if mapping else "utf-8")
-        first = next(self._lines, "")
+        try:
+            first = next(self._lines, "")
+        except _TooLong:
+            reason = f"the first line is longer than the {MAX_LINE} bytes that are read"
+            raise InputError(file, 1, reason, "name the columns in the first line") from None
         self.header = first.rstrip("\r\n")
         """The header row as it was sent, without its line's end."""
         if not first.strip():
@@ -49,7 +53,8 @@ class CsvFile:
         self._columns = [name.strip() for name in names]
         twice = sorted({name for name in self._columns if self._columns.count(name) > 1})
         if twice:
-            raise InputError(file, 1, f"the column {twice[0]!r} is there twice", "rename one")
+            said = "a column is there twice: rename one"
+            raise InputError(file, 1, f"the column {twice[0]!r} is there twice", "rename one", said)
         if mapping is None:
             mapping = native(self._columns, file)
         mapping.check(self._columns, file)

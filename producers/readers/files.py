@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 HEAD = 64 * 1024
 """Bytes by which a format is recognised."""
+GZIP = b"\x1f\x8b"
+"""What begins every gzip file (RFC 1952, 2.3.1)."""
 _MARK = b"\xef\xbb\xbf"
 _NOT_READ = {
     b"PK\x03\x04": ("is a ZIP archive or a workbook", "unpack it, or save the sheet as CSV"),
@@ -34,6 +36,10 @@ _NOT_READ = {
 }
 
 Per = Literal["patient", "encounter"]
+
+
+class TooLong(InputError):
+    """An input is longer than may be sent."""
 
 
 class InputFormat(StrEnum):
@@ -74,6 +80,55 @@ def open_inputs(
     Raises `InputError` for what cannot be read: no such file, a format that is not known, a wrong header.
     """
     return [_open(stack, name, format_, mapping, progress) for name in names]
+
+
+def open_stream(
+    stack: ExitStack,
+    raw: IO[bytes],
+    format_: InputFormat = InputFormat.auto,
+    *,
+    shown: str,
+    name: str = "",
+    mapping: CsvMapping | None = None,
+    most: int | None = None,
+    held: int | None = None,
+) -> Input:
+    """An input that is open already, plain or gzip; `shown` is its name in messages.
+
+    `most`: bytes, unpacked, beyond which reading raises `TooLong`. Of FHIR that cannot be rewound, `held`
+    bytes are kept in memory (None: all), for no text goes into a temporary file: of what is longer, records
+    that are set aside come without their text. Raises `InputError` as `open_inputs` does.
+    """
+
+    def bounded(stream: IO[bytes]) -> IO[bytes]:
+        if most is None:
+            return stream
+        return cast(IO[bytes], io.BufferedReader(_Bounded(stream, most, shown), HEAD))
+
+    again = raw.seekable() and most is None
+    try:
+        head, stream = _begun(raw, again)
+        if head.startswith(GZIP):
+            unzipped = cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=stream)))
+            head, stream = _begun(bounded(unzipped), again)
+        else:
+            stream = bounded(stream)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise _broken(shown, None) from None
+    for magic, (reason, remedy) in _NOT_READ.items():
+        if head.startswith(magic):
+            raise InputError(shown, None, reason, remedy)
+    if format_ is InputFormat.auto:
+        format_ = detect(head, name)
+        if mapping is not None and format_ is InputFormat.ndjson:  # one column has no delimiter
+            format_ = InputFormat.csv
+    if format_ is InputFormat.fhir and not again:  # it is read twice
+        start, stream = (stream.read(), stream) if held is None else _begun(stream, False, held)
+        if held is None or len(start) < held:
+            stream = io.BytesIO(start)
+    if format_ is not InputFormat.csv:
+        return Input(shown, format_, stream)
+    return Input(shown, format_, stream, CsvFile(stream, mapping, shown))
 
 
 def sizes(names: Sequence[str]) -> int | None:
@@ -139,27 +194,10 @@ def _open(
     shown = "standard input" if name == "-" else name
     try:
         raw = sys.stdin.buffer if name == "-" else stack.enter_context(open(name, "rb"))  # noqa: SIM115
-        again = raw.seekable()
-        head, stream = _begun(cast(IO[bytes], io.BufferedReader(_Counted(raw, progress), HEAD)), again)
-        if head.startswith(b"\x1f\x8b"):
-            unzipped = cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=stream)))
-            head, stream = _begun(unzipped, again)
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise _broken(shown, None) from None
+        counted = cast(IO[bytes], io.BufferedReader(_Counted(raw, progress), HEAD))
+        return open_stream(stack, counted, format_, shown=shown, name=name, mapping=mapping)
     except OSError as error:
         raise InputError("", None, f"{name} cannot be read", error.strerror or "look at the file") from None
-    for magic, (reason, remedy) in _NOT_READ.items():
-        if head.startswith(magic):
-            raise InputError(shown, None, reason, remedy)
-    if format_ is InputFormat.auto:
-        format_ = detect(head, name)
-        if mapping is not None and format_ is InputFormat.ndjson:  # one column has no delimiter
-            format_ = InputFormat.csv
-    if format_ is InputFormat.fhir and not again:
-        stream = io.BytesIO(stream.read())  # it is read twice, and no text goes into a temporary file
-    if format_ is not InputFormat.csv:
-        return Input(shown, format_, stream)
-    return Input(shown, format_, stream, CsvFile(stream, mapping, shown))
 
 
 def _records(each: Input) -> Iterator[Read]:
@@ -219,6 +257,26 @@ class _Counted(io.RawIOBase):
         return len(block)
 
 
+class _Bounded(io.RawIOBase):
+    """A stream that is read up to so many bytes, and that cannot be read again."""
+
+    def __init__(self, raw: IO[bytes], most: int, shown: str) -> None:
+        self._raw, self._left, self._most, self._shown = raw, most, most, shown
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        block = self._raw.read(len(buffer))
+        self._left -= len(block)
+        if self._left < 0:
+            raise TooLong(
+                self._shown, None, f"is longer than the {self._most} bytes that are taken", "split it"
+            )
+        buffer[: len(block)] = block
+        return len(block)
+
+
 class _Begun(io.RawIOBase):
     """A stream whose first bytes have been read already, and that cannot be read again."""
 
@@ -235,10 +293,10 @@ class _Begun(io.RawIOBase):
         return len(block)
 
 
-def _begun(stream: IO[bytes], again: bool) -> tuple[bytes, IO[bytes]]:
-    """The first `HEAD` bytes of a stream, and the stream from its beginning."""
+def _begun(stream: IO[bytes], again: bool, size: int = HEAD) -> tuple[bytes, IO[bytes]]:
+    """The first `size` bytes of a stream, and the stream from its beginning."""
     head = b""
-    while len(head) < HEAD and (block := stream.read(HEAD - len(head))):
+    while len(head) < size and (block := stream.read(size - len(head))):
         head += block
     if again:
         stream.seek(0)

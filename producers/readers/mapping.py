@@ -125,7 +125,13 @@ class CsvMapping:
                 hint = f" (did you mean {close[0]!r}?)" if close else ""
                 faults.append(self._fault(("fields", name), f"there is no column {column!r}{hint}"))
         if faults:
-            raise InputError(file, 1, "\n".join(faults), f"the columns are {', '.join(header)}")
+            raise InputError(
+                file,
+                1,
+                "\n".join(faults),
+                f"the columns are {', '.join(header)}",
+                "the header row lacks a column that the mapping names: correct one of the two",
+            )
 
     def _fault(self, key: Key, what: str) -> str:
         return what if self.path is None else fault(self.path, self.lines, key, what)
@@ -145,6 +151,8 @@ def native(header: Sequence[str], file: str) -> CsvMapping:
             1,
             "; ".join(said),
             f"the first line names columns out of {', '.join(FIELDS)}; for others give --mapping FILE.toml",
+            "the header row lacks id or vignette, or has columns that are not known: name columns out of "
+            f"{', '.join(FIELDS)}, or give a mapping",
         )
     return CsvMapping({name: [Part(column=name)] for name in FIELDS if name in header})
 
@@ -152,10 +160,15 @@ def native(header: Sequence[str], file: str) -> CsvMapping:
 def load_mapping(path: Path) -> CsvMapping:
     """Read a mapping file. Raises `SettingsError` with one `file:line: key: what and remedy` per fault."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        given = _File.model_validate(tomllib.loads(text))
+        return parse_mapping(path.read_text(encoding="utf-8-sig"), path)
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read ({type(error).__name__}): name a UTF-8 file") from None
+
+
+def parse_mapping(text: str, path: Path) -> CsvMapping:
+    """The mapping that a text (TOML) gives; faults name `path`. Raises as `load_mapping` does."""
+    try:
+        given = _File.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(syntax_fault(path, text, str(error))) from None
     except ValidationError as error:

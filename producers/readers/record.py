@@ -11,15 +11,18 @@ from shared.schemas import Vignette
 class InputError(ConsiliumError):
     """An input cannot be read at all, or no further: what was read before it may have been stored.
 
-    The message is for whoever sent it: it names the file, the line and what may be columns of it.
+    The message is for whoever sent it: it names the file, the line and what may be columns of it. `unquoted`
+    is the same without such names, for answers that others may keep: where there is no header, they are a
+    patient's.
     """
 
     exit_code = 2
 
-    def __init__(self, file: str, line: int | None, reason: str, remedy: str) -> None:
+    def __init__(self, file: str, line: int | None, reason: str, remedy: str, unquoted: str = "") -> None:
         place = ", ".join(part for part in (file, line and f"line {line}") if part)
         super().__init__(f"{place}: {reason}: {remedy}" if place else f"{reason}: {remedy}")
         self.line, self.reason, self.remedy = line, reason, remedy
+        self.unquoted = f"{place}: {unquoted}" if unquoted else str(self)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ BELONG_TO_A_SOURCE = {
     "consensus",
     "consultations",
     "data_keys",
+    "deliveries",
+    "destinations",
     "evaluation_arms",
     "generations",
     "interactions",

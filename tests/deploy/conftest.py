@@ -70,6 +70,11 @@ def house(resolved: dict[str, Any], secrets: Path, panel: Path, services: Servic
     kept = Path(shutil.copytree(secrets, place / "secrets"))
     url = (kept / "database_url").read_text()
     (kept / "database_url").write_text(re.sub(r"(?<=/)consilium\b", NAME, url))
+    for user in ("api", "worker"):
+        url = (kept / f"database_url_{user}").read_text()
+        (kept / f"database_url_{user}").write_text(
+            re.sub(r"/consilium$", f"/{NAME}", url, flags=re.MULTILINE)
+        )
     made = House(resolved, place, kept, panel, QUICK)
     made.rename |= {
         "postgres:5432": f"{where['host']}:{where['port']}",
@@ -90,19 +95,19 @@ def house(resolved: dict[str, Any], secrets: Path, panel: Path, services: Servic
 
 def _first_start(house: House, superuser: str) -> None:
     """What the image of PostgreSQL does when it starts first: our SQL, as the superuser."""
-    sql = (house.folder("postgres") / "configs" / "postgres_init").read_text()
-    renamed = sql.replace("ROLE consilium", f"ROLE {NAME}").replace("DATABASE consilium", f"DATABASE {NAME}")
     psql = [str(binaries() / "psql"), "--no-psqlrc", "--quiet", superuser]
-    done = subprocess.run(
-        psql,
-        input=renamed.replace("OWNER consilium", f"OWNER {NAME}"),
-        text=True,
-        capture_output=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    for config in ("postgres_init", "postgres_roles", "postgres_roles"):  # the second again, as at an upgrade
+        sql = (house.folder("postgres") / "configs" / config).read_text()
+        renamed = re.sub(r"^(?!--)(.*)", _renamed, sql, flags=re.MULTILINE)
+        done = subprocess.run(psql, input=renamed, text=True, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def _renamed(line: re.Match[str]) -> str:
+    return re.sub(r"(?<![/\w])consilium(?![\w-])", NAME, line[0])
 
 
 def _drop(admin: psycopg.Connection[Any]) -> None:
     admin.execute(f"DROP DATABASE IF EXISTS {NAME} WITH (FORCE)")
-    admin.execute(f"DROP ROLE IF EXISTS {NAME}")
+    for role in (NAME, "consilium_api", "consilium_worker"):
+        admin.execute(f"DROP ROLE IF EXISTS {role}")

@@ -20,6 +20,7 @@ WORKERS = {"remote", "local", "urgent", "conclude", "quarantine"}
 ONCE = {"migrate", "cli"}  # end by themselves
 SERVERS = {"postgres", "valkey"}
 CALL_REMOTE = {"remote", "urgent", "quarantine"}  # what quarantine takes may have been meant for any model
+OUTSIDE = CALL_REMOTE | {"delivery"}  # webhooks, and the sources' own brokers
 
 
 def _services(resolved: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -90,13 +91,13 @@ def test_every_queue_has_its_worker_as_under_up(resolved: dict[str, Any]) -> Non
 
 
 def test_only_the_loopback_is_published(resolved: dict[str, Any]) -> None:
-    """Flower and /metrics, on 127.0.0.1; neither server."""
+    """The API, Flower and /metrics, on 127.0.0.1; neither server."""
     published = {
         (name, port["host_ip"])
         for name, service in _services(resolved).items()
         for port in service.get("ports", [])
     }
-    assert published == {("flower", "127.0.0.1"), ("metrics", "127.0.0.1")}
+    assert published == {(name, "127.0.0.1") for name in ("api", "flower", "metrics")}
     assert all(service.get("network_mode") is None for service in _services(resolved).values())
 
 
@@ -106,8 +107,8 @@ def test_only_who_calls_remote_models_gets_out(resolved: dict[str, Any]) -> None
     assert {name for name, network in networks.items() if network.get("internal")} == {"inside", "models"}
     assert networks["front"]["driver_opts"]["com.docker.network.bridge.enable_ip_masquerade"] == "false"
     at = {name: set(service["networks"]) for name, service in _services(resolved).items()}
-    assert {name for name in at if "outside" in at[name]} == CALL_REMOTE
-    assert {name for name in at if "front" in at[name]} == {"flower", "metrics"}
+    assert {name for name in at if "outside" in at[name]} == OUTSIDE
+    assert {name for name in at if "front" in at[name]} == {"api", "flower", "metrics"}
     assert {name for name in at if "models" in at[name]} == {"local", "urgent", "quarantine"}
     assert all("inside" in networks_ for networks_ in at.values())
     assert all(at[name] == {"inside"} for name in SERVERS)
@@ -123,30 +124,33 @@ def test_no_secret_is_a_value(resolved: dict[str, Any], secrets: Path) -> None:
         assert "://" not in " ".join([*(service.get("command") or []), *(service.get("entrypoint") or [])])
     files = {Path(secret["file"]).name for secret in resolved["secrets"].values()}
     made = {path.name for path in secrets.iterdir() if path.is_file() and not path.name.startswith(".")}
-    passwords = {"valkey_worker", "valkey_sender", "valkey_flower", "valkey_metrics"}
+    passwords = {f"valkey_{user}" for user in ("worker", "sender", "api", "flower", "metrics")}
     assert made - passwords == files
     used = {each["source"] for service in _services(resolved).values() for each in service.get("secrets", [])}
     assert used == set(resolved["secrets"])
 
 
 def test_who_holds_which_key(resolved: dict[str, Any]) -> None:
-    """Texts are opened and sealed by workers and the command line alone; models' keys are with who calls."""
+    """Texts are opened and sealed by workers, doors and the command line; models' keys are with who calls;
+    the tables' owner is who migrates, and the command line."""
     services = _services(resolved)
-    assert {n for n in services if "consilium_site_key" in _granted(services[n])} == {*WORKERS, "cli"}
+    sealing = {*WORKERS, "api", "delivery", "cli"}
+    assert {n for n in services if "consilium_site_key" in _granted(services[n])} == sealing
     no_database = {"beat", "flower", "valkey", "postgres"}
     assert {n for n in services if "consilium_database_url" not in _granted(services[n])} == no_database
     callers = {
         n for n in services if any(v["target"] == "/run/models" for v in services[n].get("volumes", []))
     }
     assert callers == WORKERS - {"conclude"}
-    users = {
-        name: each["source"]
-        for name, service in services.items()
-        for each in service.get("secrets", [])
-        if each["source"].startswith("broker_url_")
-    }
-    assert {name for name, user in users.items() if user == "broker_url_worker"} == WORKERS
-    assert {name for name, user in users.items() if user == "broker_url_sender"} == {"beat", "cli"}
+
+    def holders(secret: str) -> set[str]:
+        return {n for n in services if secret in {each["source"] for each in services[n].get("secrets", [])}}
+
+    assert holders("broker_url_worker") == WORKERS
+    assert holders("broker_url_sender") == {"beat", "cli", "delivery"}
+    assert holders("broker_url_api") == holders("database_url_api") == {"api"}
+    assert holders("database_url_worker") == {*WORKERS, "delivery", "metrics"}
+    assert holders("database_url") == {"migrate", "cli"}
 
 
 def test_all_wait_for_the_migration(resolved: dict[str, Any]) -> None:

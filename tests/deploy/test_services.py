@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,7 +19,7 @@ from tests.deploy.conftest import WATCHER
 pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]  # a dozen processes begin
 
 WORKERS = ("remote", "local", "urgent", "conclude", "quarantine")
-OURS = (*WORKERS, "beat", "metrics", "flower")
+OURS = (*WORKERS, "beat", "metrics", "flower", "api", "delivery")
 VIGNETTES = (ROOT / "examples" / "vignettes.ndjson").read_text(encoding="utf-8").splitlines(keepends=True)
 
 
@@ -57,7 +59,7 @@ def _submit(house: House, name: str, lines: list[str]) -> None:
 
 
 def _counts(house: House) -> dict[str, int]:
-    url = (house.folder("conclude") / "secrets" / "consilium_database_url").read_text().strip()
+    url = (house.folder("cli") / "secrets" / "consilium_database_url").read_text().strip()
     with psycopg.connect(url) as connection:
         return dict(connection.execute("SELECT state, count(*) FROM consultations GROUP BY state").fetchall())
 
@@ -79,6 +81,38 @@ def test_work_goes_through_and_a_worker_is_scaled_under_load(up: House) -> None:
     assert sum(_counts(up).values()) == 4 + len(VIGNETTES)
     assert up.healthy("remote", "remote-3")
     assert all(up.healthy(service) for service in ("local", "conclude", "metrics", "beat"))
+
+
+def test_the_api_takes_work_in(up: House) -> None:
+    """With a key from the command line's service, through the published port; requests are counted."""
+    assert up.run("cli", "key", more=["sources", "keys", "add", "local"]) == 0, up.log("cli", "key")
+    token = re.search(r"cons_\S+", up.log("cli", "key"))
+    assert token
+    at = f"http://127.0.0.1:{up.port('api')}/v1"
+    with httpx.Client(base_url=at, headers={"Authorization": f"Bearer {token[0]}"}, timeout=60) as client:
+        line = json.dumps({**json.loads(VIGNETTES[0]), "id": "by-http"})
+        sent = client.post("/submissions", content=line, headers={"Content-Type": "application/x-ndjson"})
+        assert sent.status_code == 202, sent.text
+        status = f"/submissions/{sent.json()['submission']}"
+        while (found := client.get(status)).status_code == 202:  # pytest's limit ends this
+            assert int(found.headers["retry-after"]) > 0
+            time.sleep(1)  # less than it asks for: nobody else waits here
+        assert found.status_code == 200, found.text
+    assert "not counted" not in up.log("api")
+
+
+def test_who_takes_work_in_owns_nothing(up: House) -> None:
+    """The API's login sees no source's rows until it takes on a role; the workers' changes no policy."""
+    for service, statement in (
+        ("api", "SELECT * FROM submissions"),
+        ("api", "UPDATE sources SET policy = '{}'"),
+        ("api", "SET ROLE consilium_work"),
+        ("remote", "UPDATE sources SET policy = '{}'"),
+        ("remote", "CREATE TABLE mine (id int)"),
+    ):
+        url = (up.folder(service) / "secrets" / "consilium_database_url").read_text().strip()
+        with psycopg.connect(url) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(statement)
 
 
 def test_flower_looks_and_cannot_act(up: House) -> None:
@@ -131,6 +165,9 @@ def test_valkey_denied_nothing_that_was_needed(up: House) -> None:
         ("flower", ("LPUSH", "conclude", "x")),
         ("flower", ("DEL", "conclude")),
         ("flower", ("HGETALL", "unacked")),
+        ("api", ("LRANGE", "conclude", "0", "-1")),
+        ("api", ("SET", "unacked", "x")),
+        ("api", ("GET", "consilium:api:requests:x")),
         ("metrics", ("LPUSH", "conclude", "x")),
         ("metrics", ("LRANGE", "conclude", "0", "-1")),
         ("health", ("LLEN", "conclude")),

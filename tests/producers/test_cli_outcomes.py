@@ -98,7 +98,7 @@ def test_gold_and_then_a_clinicians_list(outcomes: Outcomes, stored: Stored) -> 
         ),
     ]
     assert "0 outcomes added, 1 known" in outcomes.load(line)
-    assert {what for _, what, _ in stored.audited()} == {"outcomes.import"}
+    assert {what for _, what, _ in stored.audited() if what != "submit"} == {"outcomes.import"}
     [shown] = json.loads(outcomes.run("show", "--format", "json"))
     assert shown == {
         "purpose": "care",
@@ -107,8 +107,38 @@ def test_gold_and_then_a_clinicians_list(outcomes: Outcomes, stored: Stored) -> 
         "gold": 1,
         "clinician": 1,
         "imported": 0,
+        "accepted": 0,
+        "edited": 0,
+        "rejected": 0,
+        "grade_with": None,
+        "grade_without": None,
+        "agreement_with": None,
+        "agreement_without": None,
+        "drugs_with": 1.0,
+        "drugs_without": None,
         "share": 1.0,
     }
+
+
+def test_those_with_an_outcome_are_compared_with_the_rest(outcomes: Outcomes, stored: Stored) -> None:
+    """Means of grade, agreement and number of drugs on either side, by purpose."""
+    chosen = [concluded(stored)[1] for _ in range(3)]
+    for number, id_ in enumerate(chosen):
+        stored.ask(
+            "UPDATE consensus SET grade = %s, agreement = %s, refined = %s WHERE consultation_id = %s",
+            *(0.9 - number / 10, 0.8 - number / 4, ["aspirin"] * (number + 1), id_),
+        )
+    outcomes.load(json.dumps({"consultation": chosen[0], "list": ["aspirin"]}))
+    [row] = json.loads(outcomes.run("show", "--format", "json"))
+    assert (row["concluded"], row["with_outcome"], row["share"]) == (3, 1, pytest.approx(1 / 3))
+    assert (row["grade_with"], row["agreement_with"], row["drugs_with"]) == (0.9, 0.8, 1)
+    assert row["grade_without"] == pytest.approx(0.75)
+    assert row["agreement_without"] == pytest.approx(0.425)
+    assert row["drugs_without"] == 2.5
+    shown = " ".join(outcomes.run("show").split())
+    assert "how those with an outcome differ from the rest" in shown
+    assert "care with 1" in shown
+    assert "care without 2" in shown
 
 
 def test_bad_lines_are_set_aside(outcomes: Outcomes, stored: Stored) -> None:

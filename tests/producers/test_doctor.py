@@ -204,6 +204,11 @@ def test_work_that_does_not_go_on(ctx: Context) -> None:
     ask(ctx, "UPDATE owed_answers SET state = 'void' WHERE consultation_id = %s", failed)
     ask(ctx, "INSERT INTO parked_messages (task, version) VALUES ('consilium.answer', 9)")
     ask(ctx, "DELETE FROM heartbeats WHERE queue = 'conclude'")
+    ask(
+        ctx,
+        "INSERT INTO destinations (id, source_id, kind, url, disabled_at, disabled_reason) "
+        "SELECT gen_random_uuid(), id, 'webhook', 'https://x', now(), 'HTTP 410' FROM sources",
+    )
     groups = examine(ctx.settings)
     assert bad(groups["work"]) == {
         "sweep": "problem",
@@ -213,6 +218,7 @@ def test_work_that_does_not_go_on(ctx: Context) -> None:
         "leases of stopped workers": "warning",
         "dead letters": "warning",
         "parked messages": "warning",
+        "events": "warning",
     }
     assert told(groups, "stalled").startswith(f"1: {stuck} for 864")
     assert "consilium budget" in told(groups, "held")

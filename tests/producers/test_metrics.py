@@ -179,6 +179,7 @@ def test_metrics_tell_what_is_stored(ctx: Context, settings: Settings, services:
         ("consilium_heartbeat_stale", "local"): 0,
         ("consilium_workers", "running"): 1,
         ("consilium_workers", "silent"): 1,
+        ("consilium_undelivered_event_seconds",): 0,
         ("consilium_parked_messages",): 0,
     }
     assert {key: told.get(key) for key in expected} == expected

@@ -114,7 +114,7 @@ def test_a_longer_body_is_refused_where_the_first_was_whole(site: Site) -> None:
 def test_other_options_are_refused_while_it_is_received(site: Site) -> None:
     """Half of a batch cannot be urgent."""
     interrupted(site)
-    with pytest.raises(IdempotencyConflict, match="another priority, n: repeat its command"):
+    with pytest.raises(IdempotencyConflict, match="another priority, n: repeat its command with"):
         site.receive(LINES, idempotency_key="monday", priority="urgent", n=4)
 
 

@@ -32,7 +32,9 @@ class Who:
         self.addresses |= other.addresses
         self.contacts |= other.contacts
 
-    def identity(self, birth_date: dt.date | None, date: dt.date) -> Identity:
+    def identity(
+        self, birth_date: dt.date | None, date: dt.date, *, patient: str, encounter: str | None
+    ) -> Identity:
         """As it is sealed with the vignette: the first 200 of each, the patient's own before others'."""
         return Identity(
             names=_few(self.names),
@@ -41,6 +43,8 @@ class Who:
             contacts=_few(self.contacts),
             birth_date=birth_date,
             date=date,
+            patient=patient,
+            encounter=encounter,
         )
 
 

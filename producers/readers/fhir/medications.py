@@ -65,7 +65,7 @@ def drug(source: Source, kind: str, line: int, file: str) -> Drug:
     node = source.node
     state, mark = _state(source, kind)
     try:
-        name, key, path = _medicine(source)
+        name, key, path = medicine(source)
         start, end = _period(node, kind)
         dose = "; ".join(each for node_ in node.children(_dosages(node)) if (each := dose_words(node_)))
         return Drug(
@@ -134,8 +134,11 @@ def _state(source: Source, kind: str) -> tuple[str, str]:
     return state, _MARKS.get(status, "")
 
 
-def _medicine(source: Source) -> tuple[str, str, str]:
-    """(name, key, path): a name, or the key of the Medication to look up, with the display as a stand-in."""
+def medicine(source: Source) -> tuple[str, str, str]:
+    """(name, key, path): a name, or the key of the Medication to look up, with the display as a stand-in.
+
+    Raises `Fault`.
+    """
     node = source.node
     for element in ("medicationCodeableConcept", "medicationCodeableReference", "medication"):
         inner = node.child(element) if node.has(element) else None

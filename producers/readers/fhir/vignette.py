@@ -98,11 +98,18 @@ def compose(chart: Chart, moment: Moment, medications: Mapping[str, str], who: W
             id=moment.encounter.id if moment.encounter else person.id,
             vignette=text,
             context=context,
-            identity=who.identity(_exact(person.birth), on),
+            identity=who.identity(
+                _exact(person.birth), on, patient=f"Patient/{person.id}", encounter=_told(moment)
+            ),
         )
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         raise Fault("Patient.id", f"does not fit a record ({first['type']}): shorten it") from None
+
+
+def _told(moment: Moment) -> str | None:
+    """The source's reference to the encounter; where that has no id, the key is its place: no reference."""
+    return moment.key if moment.encounter is not None and "/" not in moment.encounter.id else None
 
 
 def _person(chart: Chart) -> Person:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ class Door:
 
     url: str
     ctx: Context  # of a worker on the same database, with the same keys
+    site: Site
 
     def client(self, source: str = "local", scopes: tuple[str, ...] = SCOPES, **options: Any) -> httpx.Client:
         """A client with a new key of this source, which is made if there is none."""
@@ -55,14 +57,21 @@ class Door:
 @pytest.fixture
 def door(database_url: str) -> Iterator[Door]:
     """The API on a fresh database; nobody works, so what is accepted stays open."""
-    ctx = accepted.context(database_url)
-    app = create_app(Site(ctx.settings, ctx.registry, ctx.vault))
+    with opened(accepted.context(database_url)) as made:
+        yield made
+
+
+@contextmanager
+def opened(ctx: Context) -> Iterator[Door]:
+    """The API with the settings of this context."""
+    site = Site(ctx.settings, ctx.registry, ctx.vault)
+    app = create_app(site)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         try:
-            yield Door(f"http://127.0.0.1:{listening.getsockname()[1]}", ctx)
+            yield Door(f"http://127.0.0.1:{listening.getsockname()[1]}", ctx, site)
         finally:
             server.should_exit = True
             thread.join()

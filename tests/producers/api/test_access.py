@@ -8,6 +8,10 @@ import pytest
 from tests.producers.api.conftest import Door
 
 
+def test_health_needs_no_key(door: Door) -> None:
+    assert httpx.get(f"{door.url}/healthz").json() == {"status": "ok"}
+
+
 def test_a_good_key_opens(door: Door) -> None:
     with door.client() as client:
         assert client.get("/submissions").json() == []
@@ -23,10 +27,11 @@ def test_without_a_good_key_nothing_opens(door: Door, given: str) -> None:
 
 def test_a_flipped_character_is_refused(door: Door) -> None:
     key = door.key()
-    for at in range(5, len(key)):
-        other = key[:at] + ("A" if key[at] != "A" else "B") + key[at + 1 :]
-        answer = httpx.get(f"{door.url}/v1/submissions", headers={"Authorization": f"Bearer {other}"})
-        assert answer.status_code == 401, at
+    with httpx.Client(base_url=f"{door.url}/v1") as client:
+        for at in range(5, len(key)):
+            other = key[:at] + ("A" if key[at] != "A" else "B") + key[at + 1 :]
+            answer = client.get("/submissions", headers={"Authorization": f"Bearer {other}"})
+            assert answer.status_code == 401, at
 
 
 def test_a_scope_is_asked_for(door: Door) -> None:

@@ -1,0 +1,304 @@
+"""The queue's door on a real Redis: committed before acknowledged, nothing twice, events in their order."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kombu import Connection, Exchange, Queue
+from kombu.message import Message as Received
+
+from db.queries import webhooks
+from embedded.services import Services
+from producers import intake
+from producers.delivery import queue_door
+from producers.delivery.doors import Door, load_doors
+from producers.delivery.queue_door import KIND, REASON, QueueDoor
+from shared.errors import SettingsError
+from shared.settings import Settings
+from tests.accepted import ROOT, ask
+from tests.producers.delivery.conftest import end
+from workers.context import Context
+
+IN, DEAD, OUT = "in", "in.dead", "consilium"
+
+
+def lines(count: int = 2) -> bytes:
+    """So many records whose ids nobody has sent before."""
+    text = "A man of seventy has had chest pain on exertion."
+    return b"".join(
+        json.dumps({"id": uuid.uuid4().hex, "vignette": text}).encode() + b"\n" for _ in range(count)
+    )
+
+
+class Broker:
+    """The source's own broker, as the source uses it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.connection = Connection(url)
+
+    def send(self, body: bytes, **properties: Any) -> None:
+        """Send a message to the queue that the door reads."""
+        given = {"content_type": "application/x-ndjson", "content_encoding": "binary", **properties}
+        self.connection.Producer().publish(body, routing_key=IN, **given)
+
+    def get(self, queue: str | Queue) -> Received:
+        """The next message of a queue, taken; pytest's limit ends the wait."""
+        taken: list[Received] = []
+        asked = [queue if isinstance(queue, Queue) else Queue(queue)]
+        with self.connection.Consumer(asked, on_message=taken.append, prefetch_count=1):
+            while not taken:
+                self.connection.drain_events()
+        taken[0].ack()  # not before: the next one would come
+        return taken[0]
+
+
+@pytest.fixture
+def broker(services: Services) -> Iterator[Broker]:
+    """Another database of the Redis that there is."""
+    made = Broker(f"{services.addresses.broker_url.rpartition('/')[0]}/5")
+    with made.connection as connection:
+        connection.default_channel.client.flushdb()
+        yield made
+
+
+@pytest.fixture
+def opened(
+    ctx: Context, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., QueueDoor]]:
+    """Opens doors to that broker, each in a thread; they are closed at the end."""
+    monkeypatch.setenv("ST_MARY_BROKER", broker.url)
+    monkeypatch.setattr(queue_door, "POLL_S", 0.05)
+    stopping, threads = threading.Event(), []
+
+    def open_(**changes: Any) -> QueueDoor:
+        given = {"name": "st-mary", "source": "local", "url_env": "ST_MARY_BROKER", "queue": IN, **changes}
+        settings = ctx.settings.model_copy(update={"broker_url": None})  # nobody is to be nudged
+        door = QueueDoor(Door(**given), settings, ctx.registry, ctx.vault)
+        threads.append(threading.Thread(target=door.run, args=(stopping,)))
+        threads[-1].start()
+        return door
+
+    yield open_
+    stopping.set()
+    for thread in threads:
+        thread.join()
+
+
+def count(ctx: Context) -> int:
+    """Submissions that are stored."""
+    [(found,)] = ask(ctx, "SELECT count(*) FROM submissions WHERE state = 'open'")
+    return int(found)
+
+
+def answer(broker: Broker) -> dict[str, Any]:
+    """What the door answered."""
+    body = broker.get("answers").body
+    found: dict[str, Any] = json.loads(body)
+    return found
+
+
+def test_a_message_is_a_submission_and_twice_is_once(
+    ctx: Context, broker: Broker, opened: Callable[..., QueueDoor]
+) -> None:
+    """By its key, its id or its content; gzip, CSV and FHIR too; options stand in the headers."""
+    before = count(ctx)
+    opened()
+    ndjson = lines()
+    keyed = {"headers": {"idempotency-key": "night", "priority": "urgent"}, "reply_to": "answers"}
+    for number in range(2):
+        broker.send(ndjson, correlation_id=f"c{number}", **keyed)
+    first = broker.get("answers")
+    told = json.loads(first.body)
+    assert (told["accepted"], told["set_aside"], told["repeated"]) == (2, 0, False)
+    assert first.properties["correlation_id"] == "c0"
+    assert answer(broker) == {**told, "repeated": True}
+    assert ask(ctx, "SELECT priority FROM submissions WHERE id = %s", told["submission"]) == [("urgent",)]
+    for body, properties in (
+        (gzip.compress(lines()), {"message_id": "m1"}),
+        (lines(), {}),
+        (b"id,vignette\nc1,A man of seventy has had chest pain on exertion.\n", {"content_type": "text/csv"}),
+    ):
+        for repeated in (False, True):
+            broker.send(body, reply_to="answers", **properties)
+            assert answer(broker)["repeated"] is repeated
+    assert count(ctx) == before + 4
+
+
+UNREADABLE: list[tuple[bytes, dict[str, Any], str, str]] = [
+    (gzip.compress(lines())[:-20], {}, "InputError", "gzip data is broken or cut short"),
+    (b"PK\x03\x04 what a workbook is", {}, "InputError", "ZIP archive"),
+    (b'{"id": "x"}\n', {}, "NothingAccepted", "none of the 1 records"),
+    (lines(1), {"headers": {"priority": "now"}}, "InputError", "priority: Input should be"),
+    (lines(1), {"headers": {"strategy": "FIXED"}}, "InputError", "belong together"),
+    (lines(1), {"headers": {"compression": "application/x-gzip"}}, "InputError", "cannot be unpacked"),
+]
+
+
+def test_what_cannot_be_read_is_a_dead_letter(
+    ctx: Context, broker: Broker, opened: Callable[..., QueueDoor]
+) -> None:
+    """As it came, with the reason; nothing of it is kept, and the next message is taken."""
+    before = ask(ctx, "SELECT count(*) FROM data_keys"), count(ctx)
+    opened()
+    for body, properties, kind, reason in UNREADABLE:
+        broker.send(body, message_id=uuid.uuid4().hex, **properties)
+        dead = broker.get(DEAD)
+        assert bytes(dead.body) == body
+        assert dead.headers[KIND] == kind
+        assert reason in dead.headers[REASON]
+        assert (ask(ctx, "SELECT count(*) FROM data_keys"), count(ctx)) == before
+    broker.send(lines(), reply_to="answers")
+    assert answer(broker)["accepted"] == 2
+
+
+def test_of_what_breaks_off_nothing_is_kept(
+    ctx: Context, broker: Broker, opened: Callable[..., QueueDoor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message that is too long when its first chunk is stored: its texts are erased, its ids are free."""
+    monkeypatch.setattr(intake, "CHUNK", 2)
+    keys = ask(ctx, "SELECT count(*) FROM data_keys")
+    ask(ctx, "UPDATE sources SET max_records = 3 WHERE name = 'local'")
+    body = lines(5)
+    opened()
+    broker.send(body)
+    assert "more than the 3 records" in broker.get(DEAD).headers[REASON]
+    assert ask(ctx, "SELECT count(*) FROM data_keys") == keys
+    assert ask(ctx, "SELECT count(*) FROM submissions WHERE state IN ('receiving', 'rejected')") == [(0,)]
+    ask(ctx, "UPDATE sources SET max_records = NULL")
+    broker.send(b"".join(body.splitlines(keepends=True)[:3]), reply_to="answers")
+    assert answer(broker)["accepted"] == 3
+
+
+def test_killed_between_commit_and_acknowledgement(
+    ctx: Context, broker: Broker, opened: Callable[..., QueueDoor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message comes again to whoever is there, and is found to be stored."""
+    before = count(ctx)
+    committed, woken = threading.Event(), threading.Event()
+
+    def hang(*_: Any) -> None:  # as good as dead: nothing is acknowledged and nothing put back
+        committed.set()
+        woken.wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(QueueDoor, "_reply", hang)
+        broker.send(lines(), reply_to="answers")
+        opened(redelivery_s=0.5)
+        committed.wait()
+    try:
+        assert count(ctx) == before + 1
+        opened(redelivery_s=0.5)
+        told = answer(broker)
+        assert (told["repeated"], told["accepted"]) == (True, 2)
+        assert count(ctx) == before + 1
+    finally:
+        woken.set()
+
+
+def test_a_database_that_is_away_loses_nothing(
+    ctx: Context, broker: Broker, opened: Callable[..., QueueDoor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message goes back and is taken when PostgreSQL is there again; it is no dead letter."""
+    monkeypatch.setattr(queue_door, "LONGEST_S", 0.05)
+    door = opened()
+    url, door._url = door._url, "postgresql://127.0.0.1:9/none"
+    broker.send(lines(), reply_to="answers")
+    with pytest.raises(TimeoutError):
+        broker.connection.drain_events(timeout=0.3)
+    door._url = url
+    assert answer(broker)["repeated"] is False
+
+
+def test_events_leave_by_the_exchange(ctx: Context, broker: Broker, opened: Callable[..., QueueDoor]) -> None:
+    """Ids only, in order, each by its type as the routing key; bound queues get what they asked for."""
+    exchange = Exchange(OUT, "topic", durable=True)
+    everything, finished = Queue("all", exchange, "#"), Queue("ends", exchange, "submission.*")
+    for queue in (everything, finished):
+        queue(broker.connection.default_channel).declare()
+    with ctx.transaction() as session:
+        webhooks.open_doors(session, [("st-mary", "local")])
+    ended = end(ctx, 3)
+    opened(queue=None, events_exchange=OUT)
+    messages = [broker.get(everything) for _ in range(4)]
+    told = [json.loads(message.body) for message in messages]
+    assert [each["data"]["consultation"] for each in told] == [*map(str, ended), None]
+    assert [each["type"] for each in told] == ["consultation.completed"] * 3 + ["submission.finished"]
+    assert {message.delivery_info["routing_key"] for message in messages} == {each["type"] for each in told}
+    sent = ask(ctx, "SELECT event_id::text FROM outbox_events ORDER BY id DESC LIMIT 4")
+    assert [message.properties["message_id"] for message in messages] == [row[0] for row in reversed(sent)]
+    assert json.loads(broker.get(finished).body) == told[-1]
+    while ask(ctx, "SELECT FROM deliveries WHERE delivered_at IS NULL"):
+        pass
+    [(left,)] = ask(ctx, "SELECT count(*) FROM deliveries WHERE attempts <> 1")
+    assert left == 0
+
+
+def test_a_broken_broker_is_no_others(
+    ctx: Context, broker: Broker, opened: Callable[..., QueueDoor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A door whose broker is away, and one whose source is unknown, are tried again; the third serves."""
+    monkeypatch.setenv("NOBODY", "redis://127.0.0.1:9/0")
+    monkeypatch.setattr(queue_door, "LONGEST_S", 0.05)
+    opened(name="away", url_env="NOBODY")
+    opened(name="unknown", source="nobody")
+    opened()
+    broker.send(lines(), reply_to="answers")
+    assert answer(broker)["accepted"] == 2
+
+
+def test_doors_that_the_file_no_longer_names_get_nothing(ctx: Context) -> None:
+    """Their events are not queued for ever; named again they go on."""
+    states = "SELECT door, disabled_reason FROM destinations ORDER BY door"
+    for doors, expected in (
+        ([("a", "local"), ("b", "local")], [("a", None), ("b", None)]),
+        ([("b", "local")], [("a", webhooks.LEFT_OUT), ("b", None)]),
+        ([], [("a", webhooks.LEFT_OUT), ("b", webhooks.LEFT_OUT)]),
+        ([("a", "local")], [("a", None), ("b", webhooks.LEFT_OUT)]),
+    ):
+        with ctx.transaction() as session:
+            webhooks.open_doors(session, doors)
+        assert ask(ctx, states) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("queue = 'in'", "nothing but tables"),
+        ("[doors.a]\nsource = 'x'\nqueue = 'in'", "one of url_env and url_file"),
+        ("[doors.a]\nsource = 'x'\nurl_env = 'THEIRS'", "name a queue"),
+        ("[doors.a]\nsource = 'x'\nurl_env = 'THEIRS'\nqeue = 'in'", "qeue"),
+        ("[doors.a]\nsource = 'x'\nurl_env = 'MISSING'\nqueue = 'in'", "MISSING gives no address"),
+        ("[doors.a]\nsource = 'x'\nurl_env = 'OURS'\nqueue = 'in'", "the broker of our own tasks"),
+        ("[doors.a", "doors.toml"),
+    ],
+)
+def test_a_wrong_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, why: str
+) -> None:
+    """With what is wrong; the broker of our own tasks under another name too; no address is shown."""
+    monkeypatch.setenv("THEIRS", "redis://:hidden@127.0.0.1:6379/1")
+    monkeypatch.setenv("OURS", "redis://other:hidden@localhost/0?x=y")
+    (tmp_path / "doors.toml").write_text(text)
+    settings = Settings(
+        _env_file=None, broker_url="redis://:hidden@127.0.0.1:6379", doors_file=tmp_path / "doors.toml"
+    )
+    with pytest.raises(SettingsError, match=why) as refused:
+        load_doors(settings)
+    assert "hidden" not in str(refused.value)
+
+
+def test_the_pages_file_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example in docs/events.md is a door."""
+    page = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
+    (tmp_path / "doors.toml").write_text(page.split("```toml\n")[1].split("```")[0])
+    monkeypatch.setenv("ST_MARY_BROKER", "amqps://his:x@broker.example/his")
+    [door] = load_doors(Settings(_env_file=None, doors_file=tmp_path / "doors.toml"))
+    assert (door.queue, door.dead_letters, door.events_exchange) == ("consilium.in", "consilium.in.dead", OUT)
