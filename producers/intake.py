@@ -61,8 +61,8 @@ def accept(
     """Store a batch in the session's transaction. `set_aside` is told each record that cannot be accepted.
 
     Raises `SettingsError` (unknown source, or a budget and a model without a price), `NotEnoughModels` (the
-    source's policy leaves too few), `StrictBatch`, `NothingAccepted`, `IdempotencyConflict`, `Abandoned`. A record that cannot
-    be accepted is set aside with its reason, and the rest goes on.
+    source's policy leaves too few), `StrictBatch`, `NothingAccepted`, `IdempotencyConflict`, `Abandoned`. A
+    record that cannot be accepted is set aside with its reason, and the rest goes on.
     """
     batch = Batch(order, settings, registry, vault, set_aside)
     for chunk, last in _chunks(records):
