@@ -27,9 +27,9 @@ test: lint ## every check and every test, but for those of minutes: slow, faults
 slow: $(VENV)/.ready ## before a release: whole deployments, on RabbitMQ, and as docker-compose.yml says
 	$(PY) -m pytest -m slow
 
-faults: $(VENV)/.ready ## the fault suite; SCENARIO=24,25 SIZE=5000 SEED=1 WITHOUT=claim,sweeper,late-ack AGAIN=1
+faults: $(VENV)/.ready ## the fault suite; SCENARIO=24,25 SIZE=5000 SEED=1 WITHOUT=claim,sweeper,late-ack JOBS=2 AGAIN=1
 	$(PY) -m tests.faults $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(SIZE),--size $(SIZE)) \
-	  $(if $(SEED),--seed $(SEED)) $(if $(WITHOUT),--without $(WITHOUT)) $(if $(AGAIN),--again)
+	  $(if $(SEED),--seed $(SEED)) $(if $(WITHOUT),--without $(WITHOUT)) $(if $(JOBS),--jobs $(JOBS)) $(if $(AGAIN),--again)
 
 lint: $(VENV)/.ready ## style, types and the direction of imports
 	$(VENV)/bin/ruff check .

@@ -95,10 +95,11 @@ CLEAR = (
           AND k.id = d.key_id AND k.source_id = d.source_id
     """),
     text("""
-        UPDATE owed_answers o SET state = 'void'
-        FROM records r JOIN consultations c ON c.record_id = r.id AND c.source_id = r.source_id
-        WHERE r.submission_id = :id AND r.source_id = :source_id AND r.ordinal >= :ordinal
-          AND o.consultation_id = c.id AND o.source_id = c.source_id AND o.state = 'owed'
+        UPDATE owed_answers SET state = 'void'
+        WHERE state = 'owed' AND source_id = :source_id AND consultation_id = ANY(ARRAY(
+            SELECT c.id FROM records r
+            JOIN consultations c ON c.record_id = r.id AND c.source_id = r.source_id
+            WHERE r.submission_id = :id AND r.source_id = :source_id AND r.ordinal >= :ordinal))
     """),
     text("""
         UPDATE consultations c

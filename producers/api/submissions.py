@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from db.queries import audit, cancelling, events, receiving
 from db.tables import Source
+from producers import cancelling
 from producers.api.access import Desk, Operating, Uploading
 from producers.api.body import Lost, open_body
 from producers.api.problems import RETRY_S, Problem, documented, not_found
@@ -205,21 +205,9 @@ def submit(
 def cancel(desk: Operating, submission_id: uuid.UUID) -> Cancelled:
     """Cancel what has not begun; what is in flight goes on. Of a submission that is not all there nothing is
     kept. Asked again, it tells the same."""
-    with desk.read() as session:
-        if (state := cancelling.state(session, submission_id)) is None:
-            raise not_found()
-    if state in ("receiving", "rejected"):
-        _give_up(desk, submission_id)
-    changed, more = 0, True
-    while more:
-        with desk.write() as session:
-            more = (done := cancelling.cancel(session, submission_id)) > 0
-        changed += done
-    with desk.write() as session:
-        if changed or state == "receiving":
-            audit.record(session, desk.who, "cancel", str(submission_id), desk.caller.source_id)
-        events.finish_submissions(session, submission_id)
-        found = cancelling.counts(session, submission_id)
+    found = cancelling.cancel(desk.write, submission_id, who=desk.who, source_id=desk.caller.source_id)
+    if found is None:
+        raise not_found()
     return Cancelled(cancelled=found.cancelled, going_on=found.going_on, ended=found.ended)
 
 
@@ -263,7 +251,7 @@ def _receive(desk: Desk, asked: Asked, request: Request, order: Order, *, goes_o
     finally:
         if not keep:  # of a submission that was complete before nothing changes
             for submission_id in begun:
-                _give_up(desk, submission_id)
+                cancelling.give_up(desk.write, submission_id)
 
 
 def _at_most(most: int, reads: Iterator[Read]) -> Iterator[Read]:
@@ -274,16 +262,6 @@ def _at_most(most: int, reads: Iterator[Read]) -> Iterator[Read]:
                 413, f"there are more than the {most} records that are taken: split it", type_="too-long"
             )
         yield read
-
-
-def _give_up(desk: Desk, submission_id: uuid.UUID) -> None:
-    """Where it is still received: receive no more of it, and erase what is stored, chunk by chunk."""
-    with desk.write() as session:
-        receiving.give_up(session, submission_id)
-    more = True
-    while more:
-        with desk.write() as session:
-            more = receiving.clear(session, submission_id)
 
 
 def _problem(error: Exception) -> Exception:

@@ -13,7 +13,8 @@ from shared.errors import ConsiliumError
 
 NAMES = (
     *("up", "submit", "watch", "status", "results", "show", "consensus", "demo"),
-    *("pause", "resume", "budget", "reparse", "workers", "health", "doctor", "metrics", "api", "deliver"),
+    *("pause", "resume", "cancel", "budget", "reparse", "workers", "health", "doctor"),
+    *("metrics", "api", "deliver"),
     *("ensemble", "evaluate", "replay", "reviewers"),
     *("sources", "webhooks", "models", "failed", "chemistry", "history", "outcomes", "medications"),
     *("audit", "erase", "sitekey"),

@@ -24,10 +24,11 @@ from sqlalchemy import exc, select
 from sqlalchemy.orm import Session
 
 from db.engine import source_transaction, transaction
-from db.queries import deliveries, receiving
+from db.queries import deliveries
 from db.queries.documents import Vault
 from db.tables import Source
 from producers.batch import Receipt
+from producers.cancelling import give_up
 from producers.delivery.doors import Door
 from producers.delivery.messages import Message
 from producers.intake import NothingAccepted, receive
@@ -192,20 +193,11 @@ class QueueDoor:
                 )
         except (InputError, NothingAccepted):
             for submission_id in begun:
-                self._give_up(submission_id)
+                give_up(self._accepting, submission_id)
             raise
 
     def _accepting(self) -> AbstractContextManager[Session]:
         return source_transaction(self._url, self._source_id, "accept")
-
-    def _give_up(self, submission_id: uuid.UUID) -> None:
-        """Where it is still received: receive no more of it, and erase what is stored, chunk by chunk."""
-        with self._accepting() as session:
-            receiving.give_up(session, submission_id)
-        more = True
-        while more:
-            with self._accepting() as session:
-                more = receiving.clear(session, submission_id)
 
     def _reply(self, message: Received, receipt: Receipt) -> None:
         """Ids and numbers, to whoever asked for an answer (AMQP's `reply_to`)."""

@@ -19,7 +19,7 @@ from db.queries import reports
 from db.queries.documents import Vault
 from db.queries.events import CHANNEL
 from producers.case import load_case
-from producers.cli.stack import Stack
+from producers.cli.stack import DOORS, Stack
 from producers.cli.up import stopping_on_signals
 from producers.demo.board import board_view, featured_view, results_view, stage_of
 from producers.demo.page import write_page
@@ -63,7 +63,8 @@ def tell(home: Path, vignettes: Path, *, seed: int, keep: bool) -> int:
     console.print("[bold]Consilium[/bold]: three models over one patient, in a council. Every model here is")
     console.print("[bold]simulated[/bold]; PostgreSQL, Redis, Celery and HTTP are real. No medical device.\n")
     panel = ("--seed", str(seed), *FAULTS)
-    stack = Stack(home, OVERRIDES, workers=2, time_scale=TIME_SCALE, panel_options=panel)
+    unused = DOORS - {"flower"}
+    stack = Stack(home, OVERRIDES, workers=2, time_scale=TIME_SCALE, panel_options=panel, without=unused)
     with stopping_on_signals(stack):
         try:
             with stack:

@@ -1,4 +1,4 @@
-"""`consilium erase`, `audit` and `sitekey`, on a real database."""
+"""`consilium erase`, `cancel`, `audit` and `sitekey`, on a real database."""
 
 from __future__ import annotations
 
@@ -43,6 +43,15 @@ def test_erase(shell: Shell, stored: Stored) -> None:
         ("cli", "erase", second),
     ]
     assert stored.states(one) == ["void"] * 3
+
+
+def test_cancel(shell: Shell, stored: Stored) -> None:
+    """What has not begun is cancelled, and audited once; an unknown submission is said."""
+    submission, _ = stored.submit(2)
+    for _ in range(2):
+        assert shell.rows("cancel", str(submission)) == [{"cancelled": 2, "going_on": 0, "ended": 0}]
+    assert [line for line in stored.audited() if line[1] == "cancel"] == [("cli", "cancel", str(submission))]
+    assert shell.here("cancel", UNKNOWN).code == 8
 
 
 def test_the_audit_is_read_by_source_what_and_time(shell: Shell, stored: Stored) -> None:
