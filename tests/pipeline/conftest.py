@@ -20,7 +20,7 @@ from db.engine import transaction
 from db.queries import reports
 from db.queries.documents import Vault
 from db.queries.events import CHANNEL
-from producers.cli.stack import Stack
+from producers.cli.stack import DOORS, Stack
 from producers.intake import Order, accept
 from producers.readers.ndjson import read_ndjson
 from shared.broker import NUDGE, NUDGE_QUEUE
@@ -126,7 +126,8 @@ def stack() -> Iterator[Stack]:
     home = Path(tempfile.mkdtemp(prefix="consilium-pipeline-"))
     home.chmod(0o755)
     panel = ("--faults", "off", "--delay", "0", "--seed", "5")
-    with Stack(home, SHORT, workers=2, time_scale=0.02, panel_options=panel) as running:
+    unused = DOORS - {"flower"}
+    with Stack(home, SHORT, workers=2, time_scale=0.02, panel_options=panel, without=unused) as running:
         running.wait_ready()
         yield running
     shutil.rmtree(home, ignore_errors=True)

@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from embedded.services import Services
-from producers.cli.stack import Stack, commands, real_models
+from producers.cli.stack import DOORS, Stack, commands, real_models
 from shared.errors import SettingsError
 
 UP = [sys.executable, "-c", "from producers.cli import main; main()", "up", "--time-scale", "0.01"]
@@ -176,7 +176,8 @@ def test_the_stack_as_a_library_on_given_servers(place: Path, services: Services
         "broker_url": services.addresses.broker_url,
         "site_key": services.addresses.site_key,
     }
-    with Stack(place / "home", given, workers=1, time_scale=0.01, panel_options=["--faults", "off"]) as stack:
+    panel = ["--faults", "off"]
+    with Stack(place / "home", given, workers=1, panel_options=panel, without=DOORS) as stack:
         stack.wait_ready()
         assert {"postgres", "redis"} & set(stack.names) == set()
         before = stack.pid("conclude")
