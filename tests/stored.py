@@ -192,8 +192,10 @@ class Stored:
         return [rows[id_] for id_ in ids]
 
     def audited(self) -> list[tuple[str, str, str]]:
-        """Who, what and which of every audit line, in order."""
+        """Who, what and which of every audit line in order, but for those of submissions coming in."""
         return [
             (who, what, which)
-            for who, what, which in self.ask("SELECT who, what, which FROM audit ORDER BY id")
+            for who, what, which in self.ask(
+                "SELECT who, what, which FROM audit WHERE what <> 'submit' ORDER BY id"
+            )
         ]

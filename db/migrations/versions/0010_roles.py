@@ -59,10 +59,11 @@ MAKE_ROLE = """
                 USING ERRCODE = 'insufficient_privilege';
     END $$
 """
-# A superuser may take on every role without being a member.
+# A superuser may take on every role without being a member. (Before 16 there is no right SET of its own.)
 JOIN_ROLE = """
     DO $$ BEGIN
-        IF NOT pg_has_role('{role}', 'SET') THEN
+        IF NOT pg_has_role('{role}', CASE WHEN current_setting('server_version_num')::int < 160000
+                                        THEN 'MEMBER' ELSE 'SET' END) THEN
             GRANT {role} TO CURRENT_USER;
         END IF;
     EXCEPTION
