@@ -205,11 +205,7 @@ class Batch:
             "settings_digest": self.settings.digest(),
             **asdict(frozen),
         }
-        # of all who may be drawn, in one order: two batches that make them at once do not lock each other out
-        versions = {
-            name: model_versions.version_for_seat(session, self.registry[name])
-            for name in sorted(c.name for c in candidates)
-        }
+        versions = model_versions.versions_for_seats(session, [self.registry[c.name] for c in candidates])
         self._rows = Rows(
             source.id,
             receiving.id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -28,11 +29,14 @@ FIND = text("""
       AND returned IS NOT DISTINCT FROM CAST(:returned AS varchar)
 """)
 
-# The version a seat is given to: the newest that this configuration has answered with.
+# The versions that seats are given to: of each configuration the newest that it has answered with.
 CURRENT = text("""
-    SELECT id FROM model_versions
-    WHERE provider = :provider AND name = :name AND parameters_digest = :parameters_digest
-    ORDER BY first_seen_at DESC, returned NULLS LAST LIMIT 1
+    SELECT DISTINCT ON (a.provider, a.name, a.digest) a.name, v.id
+    FROM unnest(CAST(:providers AS text[]), CAST(:names AS text[]), CAST(:digests AS text[]))
+         AS a (provider, name, digest)
+    JOIN model_versions v
+      ON v.provider = a.provider AND v.name = a.name AND v.parameters_digest = a.digest
+    ORDER BY a.provider, a.name, a.digest, v.first_seen_at DESC, v.returned NULLS LAST
 """)
 
 
@@ -72,21 +76,34 @@ def ensure_version(
     return uuid.UUID(str(found))
 
 
-def version_for_seat(session: Session, model: Model) -> uuid.UUID:
-    """The version a seat is given to: the newest known of this configuration, else one not yet named by any
-    answer, made here.
+def versions_for_seats(session: Session, models: Iterable[Model]) -> dict[str, uuid.UUID]:
+    """By name, the version a seat is given to: the newest known of this configuration, else one not yet named
+    by any answer, made here.
+
+    Made in the order of their names: two that make them at once do not lock each other out.
     """
-    found: uuid.UUID | None = session.execute(
-        CURRENT,
-        {"provider": model.provider, "name": model.name, "parameters_digest": model.parameters_digest},
-    ).scalar_one_or_none()
-    return found or ensure_version(
-        session,
-        provider=model.provider,
-        name=model.name,
-        returned=None,
-        parameters_digest=model.parameters_digest,
-        family=model.family,
-        location=model.location,
-        simulated=model.simulated,
-    )
+    asked = sorted(models, key=lambda model: model.name)
+    given = {
+        "providers": [model.provider for model in asked],
+        "names": [model.name for model in asked],
+        "digests": [model.parameters_digest for model in asked],
+    }
+    known = {row.name: row.id for row in session.execute(CURRENT, given)}
+    for model in asked:
+        if model.name not in known:
+            known[model.name] = ensure_version(
+                session,
+                provider=model.provider,
+                name=model.name,
+                returned=None,
+                parameters_digest=model.parameters_digest,
+                family=model.family,
+                location=model.location,
+                simulated=model.simulated,
+            )
+    return known
+
+
+def version_for_seat(session: Session, model: Model) -> uuid.UUID:
+    """The version that a seat of this model is given to."""
+    return versions_for_seats(session, [model])[model.name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from db.queries.api_keys import SCOPES
 from db.tables import Source
 from producers.api.access import Site
 from producers.api.app import create_app
+from producers.api.server import listen
 from shared.policy import Policy
 from tests import accepted
 from workers.context import Context
@@ -66,7 +66,7 @@ def opened(ctx: Context) -> Iterator[Door]:
     """The API with the settings of this context."""
     site = Site(ctx.settings, ctx.registry, ctx.vault)
     app = create_app(site)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with listen("127.0.0.1", 0) as listening:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
