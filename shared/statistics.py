@@ -84,8 +84,10 @@ def spread(groups: Mapping[str, Sequence[float]], *, draws: int = DRAWS, seed: i
     keys = sorted(key for key, values in groups.items() if len(values))
     if not keys:
         return Estimate(None, None, None, 0)
-    centre = float(np.mean(np.concatenate([np.asarray(groups[key], dtype=np.float64) for key in keys])))
-    rows = [np.asarray(groups[key], dtype=np.float64) - centre for key in keys]  # centred: no cancellation
+    # in one order, whatever order the repeats came in: a root magnifies what rounding leaves of nothing
+    values = [np.sort(np.asarray(groups[key], dtype=np.float64)) for key in keys]
+    centre = float(np.mean(np.concatenate(values)))
+    rows = [each - centre for each in values]  # centred: no cancellation
     moments = np.array([(row.size, row.sum(), (row * row).sum()) for row in rows])
 
     def deviation(sums: Array) -> Array:
