@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -64,20 +66,16 @@ def list_(format_: Annotated[Format, typer.Option("--format")] = Format.table) -
 @app.command("disable")
 def disable(webhook: Webhook) -> None:
     """Send nothing there; events of that time are not kept for it (`redeliver --since` brings them)."""
-    with database() as session:
-        found = _found(session, webhook)
+    with _acting(webhook, "disable") as (session, _):
         webhooks.disable(session, webhook)
-        audit(session, "webhook.disable", str(webhook), found.source_id)
     out.print(f"webhook {webhook} is disabled", highlight=False)
 
 
 @app.command("enable")
 def enable(webhook: Webhook) -> None:
     """Send events there again, first those that waited when it was disabled."""
-    with database() as session:
-        found = _found(session, webhook)
+    with _acting(webhook, "enable") as (session, _):
         webhooks.enable(session, webhook)
-        audit(session, "webhook.enable", str(webhook), found.source_id)
     out.print(f"webhook {webhook} is enabled", highlight=False)
 
 
@@ -94,29 +92,30 @@ def redeliver(
     """Send one event again, or all that never arrived."""
     if (event is None) == (since is None):
         raise SettingsError("give the id of one event, or --since AGE")
-    with database() as session:
-        found = _found(session, webhook)
+    with _acting(webhook, "redeliver") as (session, _):
         count = webhooks.redeliver(session, webhook, event_id=event, since=age(since, "--since"))
         if event is not None and not count:
             raise NotFound(f"no event {event} of this webhook's source")
-        audit(session, "webhook.redeliver", str(webhook), found.source_id)
     out.print(f"{count} events are sent again", highlight=False)
 
 
 @app.command("remove")
 def remove(webhook: Webhook) -> None:
     """Forget it, its secret and what is on its way to it."""
-    with database() as session:
-        found = _found(session, webhook)
+    with _acting(webhook, "remove") as (session, found):
         webhooks.remove(session, found)
-        audit(session, "webhook.remove", str(webhook), found.source_id)
     out.print(f"webhook {webhook} is removed", highlight=False)
 
 
-def _found(session: Session, webhook: uuid.UUID) -> Destination:
-    found = session.execute(
-        select(Destination).where(Destination.id == webhook, Destination.kind == "webhook")
-    ).scalar_one_or_none()
-    if found is None:
-        raise NotFound(f"no webhook {webhook}: see `consilium webhooks list`")
-    return found
+@contextmanager
+def _acting(webhook: uuid.UUID, what: str) -> Iterator[tuple[Session, Destination]]:
+    """A transaction on one webhook, with its audit line. Raises `NotFound`."""
+    with database() as session:
+        found = session.execute(
+            select(Destination).where(Destination.id == webhook, Destination.kind == "webhook")
+        ).scalar_one_or_none()
+        if found is None:
+            raise NotFound(f"no webhook {webhook}: see `consilium webhooks list`")
+        source_id = found.source_id
+        yield session, found
+        audit(session, f"webhook.{what}", str(webhook), source_id)
