@@ -100,10 +100,11 @@ def consultations_of(ctx: Context, submission: uuid.UUID) -> list[uuid.UUID]:
 
 
 def owed_by(ctx: Context, consultation: uuid.UUID, kind: str = "generation") -> list[uuid.UUID]:
-    """The owed answers of a consultation, by seat."""
+    """The owed answers of a consultation, by seat; its reviews also by the seat they are about."""
     rows = ask(
         ctx,
-        "SELECT id FROM owed_answers WHERE consultation_id = %s AND kind = %s ORDER BY seat, id",
+        "SELECT o.id FROM owed_answers o LEFT JOIN owed_answers about ON about.id = o.about "
+        "WHERE o.consultation_id = %s AND o.kind = %s ORDER BY o.seat, about.seat, o.id",
         consultation,
         kind,
     )
