@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from db import migrate
 from db.engine import engine_for
 from embedded.services import Services
 from tests import accepted
+from tests.homes import home_of
 from tests.workers.chat_server import Server, chat_servers
 from workers.context import Context
 
@@ -69,11 +68,9 @@ def size(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(scope="session")
 def home() -> Iterator[Path]:
-    """A local folder that the servers' user can enter (pytest's own folders are not)."""
-    made = Path(tempfile.mkdtemp(prefix="consilium-tests-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
+    """A folder that the servers' user can enter."""
+    with home_of("consilium-tests-") as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

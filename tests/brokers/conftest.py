@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.brokers.authority import Authority, authority
+from tests.homes import home_of
 
 
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
     """A folder that the servers' user can enter."""
-    made = Path(tempfile.mkdtemp(prefix="consilium-brokers-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
+    with home_of("consilium-brokers-") as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

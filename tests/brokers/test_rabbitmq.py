@@ -5,8 +5,6 @@ The set of processes runs without beat, so that no sweep mends what a message sh
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -27,6 +25,7 @@ from shared.settings import Settings
 from tests.accepted import context
 from tests.brokers.authority import Authority
 from tests.brokers.servers import rabbitmq
+from tests.homes import home_of
 from tests.pipeline.conftest import SHORT, Pipeline, vignettes
 from workers.config import celery_config
 from workers.watchdog import Watchdog
@@ -44,15 +43,15 @@ def server(folder: Path, ours: Authority) -> Iterator[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def stack(server: tuple[str, str]) -> Iterator[Stack]:
     """The set of processes on RabbitMQ; Redis beside it and PostgreSQL are the embedded ones."""
-    home = Path(tempfile.mkdtemp(prefix="consilium-rabbitmq-"))
-    home.chmod(0o755)
     panel = ("--faults", "off", "--delay", "0", "--seed", "5")
     given = {**SHORT, "model_slots": 8, "broker_url": server[0]}
     without = {"beat", *DOORS}
-    with Stack(home, given, workers=1, time_scale=0.02, panel_options=panel, without=without) as running:
+    with (
+        home_of("consilium-rabbitmq-") as home,
+        Stack(home, given, workers=1, time_scale=0.02, panel_options=panel, without=without) as running,
+    ):
         running.wait_ready(timeout_s=120)
         yield running
-    shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,6 +27,7 @@ from shared.sealing import new_site_key
 from shared.settings import Settings, get_settings
 from tests.brokers.authority import Authority
 from tests.brokers.servers import postgres_with_tls, redis_with_tls
+from tests.homes import home_of
 from tests.pipeline.conftest import SHORT, Pipeline, vignettes
 from workers.config import celery_config
 from workers.limits import connect
@@ -165,8 +164,6 @@ def test_a_wrong_redis_is_told_of_by_health_and_doctor(server: str, another: Aut
 
 def test_a_consultation_over_tls(postgres: str, server: str, ours: Authority) -> None:
     """The whole set of processes, every connection to both servers encrypted."""
-    home = Path(tempfile.mkdtemp(prefix="consilium-tls-"))
-    home.chmod(0o755)
     given = {
         **SHORT,
         "database_url": verified(postgres, ours.ca),
@@ -175,18 +172,18 @@ def test_a_consultation_over_tls(postgres: str, server: str, ours: Authority) ->
     }
     panel = ("--faults", "off", "--delay", "0", "--seed", "5")
     idle = DOORS | {"quarantine"}
-    try:
-        with Stack(home, given, workers=1, time_scale=0.02, panel_options=panel, without=idle) as stack:
-            sender = Celery(set_as_current=False)
-            sender.conf.update(celery_config(stack.settings, 900))
-            pipeline = Pipeline(stack, sender)
-            submission = pipeline.submit(vignettes(1))
-            counts = pipeline.wait(submission)
-            assert counts["completed"] + counts["needs_review"] == 1
-            [(secure, all_)] = pipeline.ask(
-                "SELECT count(*) FILTER (WHERE ssl), count(*) FROM pg_stat_ssl "
-                "JOIN pg_stat_activity USING (pid) WHERE usename = 'consilium'"
-            )
-            assert secure == all_ > 3
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    with (
+        home_of("consilium-tls-") as home,
+        Stack(home, given, workers=1, time_scale=0.02, panel_options=panel, without=idle) as stack,
+    ):
+        sender = Celery(set_as_current=False)
+        sender.conf.update(celery_config(stack.settings, 900))
+        pipeline = Pipeline(stack, sender)
+        submission = pipeline.submit(vignettes(1))
+        counts = pipeline.wait(submission)
+        assert counts["completed"] + counts["needs_review"] == 1
+        [(secure, all_)] = pipeline.ask(
+            "SELECT count(*) FILTER (WHERE ssl), count(*) FROM pg_stat_ssl "
+            "JOIN pg_stat_activity USING (pid) WHERE usename = 'consilium'"
+        )
+        assert secure == all_ > 3

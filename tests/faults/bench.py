@@ -15,7 +15,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -46,6 +45,7 @@ from tests.faults.hooks import VARIABLE, Hooks
 from tests.faults.planted import vignettes
 from tests.faults.progress import Now
 from tests.faults.registry import BASE, Kind
+from tests.homes import new_home
 
 ROOT = Path(__file__).parents[2]
 SETTLE_S = 10.0  # so long may calls that nobody waits for go on after the end
@@ -66,8 +66,7 @@ class Bench:
     ) -> None:
         self.kind, self.seed = kind, seed
         self._without, self._keep = without, keep
-        self.home = Path(tempfile.mkdtemp(prefix=f"consilium-faults-{kind.name}-"))
-        self.home.chmod(0o755)
+        self.home = new_home(f"consilium-faults-{kind.name}-")
         self.hooks = Hooks(self.home / "hooks")
         self.hooks.folder.mkdir()
         self.tally = Tally()

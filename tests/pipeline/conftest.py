@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from producers.readers.ndjson import read_ndjson
 from shared.broker import NUDGE, NUDGE_QUEUE
 from shared.registry import load_registry
 from shared.sealing import SiteKey
+from tests.homes import home_of
 
 SHORT = {
     # short deadlines, hence short leases: what waits for a clock waits seconds
@@ -123,14 +122,14 @@ def vignettes(count: int, **changes: Any) -> list[bytes]:
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """Everything, with an instant panel without faults."""
-    home = Path(tempfile.mkdtemp(prefix="consilium-pipeline-"))
-    home.chmod(0o755)
     panel = ("--faults", "off", "--delay", "0", "--seed", "5")
     unused = DOORS - {"flower"}
-    with Stack(home, SHORT, workers=2, time_scale=0.02, panel_options=panel, without=unused) as running:
+    with (
+        home_of("consilium-pipeline-") as home,
+        Stack(home, SHORT, workers=2, time_scale=0.02, panel_options=panel, without=unused) as running,
+    ):
         running.wait_ready()
         yield running
-    shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture

@@ -6,12 +6,10 @@ import os
 import queue
 import re
 import select
-import shutil
 import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +20,7 @@ import pytest
 from embedded.services import Services
 from producers.cli.stack import DOORS, Stack, commands, real_models
 from shared.errors import SettingsError
+from tests.homes import home_of
 
 UP = [sys.executable, "-c", "from producers.cli import main; main()", "up", "--time-scale", "0.01"]
 
@@ -29,10 +28,8 @@ UP = [sys.executable, "-c", "from producers.cli import main; main()", "up", "--t
 @pytest.fixture
 def place() -> Iterator[Path]:
     """An empty folder that every user may enter, with a space in its name."""
-    made = Path(tempfile.mkdtemp(prefix="with space "))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
+    with home_of("with space ") as made:
+        yield made
 
 
 class Up:

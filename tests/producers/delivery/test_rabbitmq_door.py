@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +16,7 @@ from producers.delivery.queue_door import REASON, QueueDoor
 from tests.accepted import ask
 from tests.brokers.authority import authority
 from tests.brokers.servers import rabbitmq
+from tests.homes import home_of
 from tests.producers.delivery.conftest import end
 from tests.producers.delivery.test_queue_door import DEAD, IN, OUT, Broker, answer, lines
 from workers.context import Context
@@ -29,11 +27,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 @pytest.fixture
 def addresses() -> Iterator[tuple[str, str]]:
     """Without and with TLS."""
-    folder = Path(tempfile.mkdtemp(prefix="consilium-door-"))
-    folder.chmod(0o755)
-    with rabbitmq(folder / "rabbitmq", authority(folder / "authority")) as both:
+    with (
+        home_of("consilium-door-") as folder,
+        rabbitmq(folder / "rabbitmq", authority(folder / "authority")) as both,
+    ):
         yield both
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_in_and_out(ctx: Context, addresses: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
