@@ -81,11 +81,16 @@ def submit(ctx: Context, lines: int | Iterable[bytes] = 1, **order: Any) -> uuid
     return receipt.submission_id
 
 
-def ask(ctx: Context, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+def rows(url: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
     """Rows of one statement (none if it returns none), committed."""
-    with transaction(ctx.settings.require_database()) as session:
+    with transaction(url) as session:
         done = session.connection().exec_driver_sql(statement, values)
         return [tuple(found) for found in done] if done.returns_rows else []
+
+
+def ask(ctx: Context, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+    """Rows of one statement in a worker's database."""
+    return rows(ctx.settings.require_database(), statement, *values)
 
 
 def consultations_of(ctx: Context, submission: uuid.UUID) -> list[uuid.UUID]:

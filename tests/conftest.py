@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from celery import Celery
 from hypothesis import settings
+from psycopg import sql
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -78,9 +79,7 @@ def services(home: Path) -> Iterator[Services]:
     """PostgreSQL and Redis for this session, or those that the environment names."""
     with Services(home / "services", dict(os.environ)) as running:
         if "postgres" in running.addresses.embedded:
-            for name in ("fsync", "full_page_writes", "autovacuum"):
-                _execute(running, f"ALTER SYSTEM SET {name} = off")  # nothing here outlives a power cut
-            _execute(running, "SELECT pg_reload_conf()")
+            _hurry(running.addresses.database_url)
         yield running
 
 
@@ -88,8 +87,7 @@ def services(home: Path) -> Iterator[Services]:
 def template(services: Services) -> str:
     """A migrated database that others are copied from; its name."""
     name = "consilium_template"
-    _execute(services, f"DROP DATABASE IF EXISTS {name}")
-    _execute(services, f"CREATE DATABASE {name}")
+    _execute(services, f"DROP DATABASE IF EXISTS {name}", f"CREATE DATABASE {name}")
     url = _on(services, name)
     migrate.upgrade(url)
     engine_for(url).dispose()
@@ -100,8 +98,11 @@ def template(services: Services) -> str:
 def database_url(services: Services, template: str) -> Iterator[str]:
     """A fresh migrated database."""
     name = f"consilium_test_{next(_numbers)}"
-    _execute(services, f"DROP DATABASE IF EXISTS {name}")
-    _execute(services, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+    _execute(
+        services,
+        f"DROP DATABASE IF EXISTS {name}",
+        f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy",
+    )
     url = _on(services, name)
     yield url
     engine_for(url).dispose()
@@ -123,9 +124,24 @@ def _on(services: Services, name: str) -> str:
     return services.addresses.database_url.rsplit("/", 1)[0] + "/" + name
 
 
-def _execute(services: Services, statement: str) -> None:
+def _hurry(url: str) -> None:
+    """Nothing here outlives a power cut, and nobody guesses its password: a thousand connections hash it."""
+    role = psycopg.conninfo.conninfo_to_dict(url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        for name in ("fsync", "full_page_writes", "autovacuum"):
+            connection.execute(f"ALTER SYSTEM SET {name} = off")
+        connection.execute("ALTER SYSTEM SET scram_iterations = 1")
+        connection.execute("SELECT pg_reload_conf()")
+    with psycopg.connect(url, autocommit=True) as connection:  # begins with what was just set
+        connection.execute(
+            sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role["user"]), role["password"])
+        )
+
+
+def _execute(services: Services, *statements: str) -> None:
     with psycopg.connect(services.addresses.database_url, autocommit=True) as connection:
-        connection.execute(statement)
+        for statement in statements:
+            connection.execute(statement)
 
 
 @pytest.fixture

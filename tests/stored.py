@@ -7,8 +7,6 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-import psycopg
-
 from db.engine import transaction
 from db.ids import new_id
 from db.queries.documents import Vault
@@ -17,7 +15,7 @@ from producers.readers.ndjson import read_ndjson
 from shared.registry import Registry
 from shared.sealing import SiteKey
 from shared.settings import Settings
-from tests.accepted import TRIO, recommendation, registry
+from tests.accepted import TRIO, recommendation, registry, rows
 
 
 class Stored:
@@ -31,9 +29,7 @@ class Stored:
 
     def ask(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows of one statement, if it has any."""
-        with psycopg.connect(self.url) as connection:
-            cursor = connection.execute(statement, values)
-            return cursor.fetchall() if cursor.description else []
+        return rows(self.url, statement, *values)
 
     def source(self, name: str) -> None:
         """Add a source that allows everything simulated."""

@@ -24,6 +24,7 @@ from producers.readers.ndjson import read_ndjson
 from shared.broker import NUDGE, NUDGE_QUEUE
 from shared.registry import load_registry
 from shared.sealing import SiteKey
+from tests.accepted import rows
 from tests.homes import home_of
 
 SHORT = {
@@ -101,8 +102,7 @@ class Pipeline:
 
     def ask(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows of one statement."""
-        with psycopg.connect(self.url) as connection:
-            return connection.execute(statement, values).fetchall()
+        return rows(self.url, statement, *values)
 
     def call_counts(self, submission: uuid.UUID) -> dict[str, Any]:
         """Calls: made, lost, doubled."""

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
-import psycopg
 import pytest
 from sqlalchemy.orm import Session
 
@@ -19,6 +18,7 @@ from shared.registry import Registry
 from shared.sealing import SiteKey, new_site_key
 from shared.settings import Settings
 from tests.accepted import registry as panel_registry
+from tests.accepted import rows
 
 
 def record(own_id: str, **changes: Any) -> bytes:
@@ -77,9 +77,7 @@ class Site:
 
     def ask(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows of one statement, if it has any."""
-        with psycopg.connect(self.url) as connection:
-            cursor = connection.execute(statement, values)
-            return cursor.fetchall() if cursor.description else []
+        return rows(self.url, statement, *values)
 
     def counts(self) -> dict[str, int]:
         """Rows of every table that a batch writes to."""
