@@ -108,8 +108,8 @@ def owed_by(ctx: Context, consultation: uuid.UUID, kind: str = "generation") -> 
     """The owed answers of a consultation, by seat; its reviews also by the seat they are about."""
     rows = ask(
         ctx,
-        "SELECT o.id FROM owed_answers o LEFT JOIN owed_answers about ON about.id = o.about "
-        "WHERE o.consultation_id = %s AND o.kind = %s ORDER BY o.seat, about.seat, o.id",
+        "SELECT o.id FROM owed_answers o LEFT JOIN generations g ON g.id = o.about "
+        "WHERE o.consultation_id = %s AND o.kind = %s ORDER BY o.seat, g.seat, o.id",
         consultation,
         kind,
     )

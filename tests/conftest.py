@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import sys
@@ -27,13 +28,19 @@ from workers.context import Context
 sys.dont_write_bytecode = False  # else every run rewrites each test's asserts anew: 8 s a process
 settings.register_profile("tests", max_examples=50, deadline=None)  # no time is asserted: machines differ
 settings.load_profile("tests")
-LONGEST = ("pipeline", "producers/test_up.py", "faults/test_small.py", "embedded/test_services.py")
+LONGEST = ("pipeline", "faults/test_small.py", "producers/test_up.py", "embedded/test_services.py")
 _numbers = itertools.count()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--size 500` runs the pipeline's tests in full."""
     parser.addoption("--size", type=int, default=40, help="records in the pipeline's bulk tests")
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: no collection of garbage need look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -162,6 +162,7 @@ def test_a_wrong_redis_is_told_of_by_health_and_doctor(server: str, another: Aut
         assert "(TLS: its certificate is refused: " in told.told
 
 
+@pytest.mark.slow
 def test_a_consultation_over_tls(postgres: str, server: str, ours: Authority) -> None:
     """The whole set of processes, every connection to both servers encrypted."""
     given = {

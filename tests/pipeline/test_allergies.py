@@ -35,6 +35,7 @@ def forbidden(vignette: str) -> frozenset[str]:
     return frozenset(code for part in found for code in ingredients(part)) - PARTNERS
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_no_final_list_holds_what_the_patient_is_allergic_to(pipeline: Pipeline, size: int) -> None:
     """Heedless models propose it and agree on it; no refined list holds it, and a person is asked to look.

@@ -102,6 +102,7 @@ def _assert_gone(handles: list[int]) -> None:
         os.close(handle)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_comes_back_and_the_second_ctrl_c_kills(up: Up) -> None:
     """A worker killed with -9 is restarted and says why; a second signal ends all processes at once."""
     children = up.children()
@@ -122,6 +123,7 @@ def test_a_killed_worker_comes_back_and_the_second_ctrl_c_kills(up: Up) -> None:
     _assert_gone(children)
 
 
+@pytest.mark.slow
 def test_nothing_outlives_a_killed_up_and_the_next_one_goes_on(up: Up, place: Path) -> None:
     """kill -9 of `up` alone ends all it started, pool children too; the next `up` on the folder works, and
     refuses a second one beside it. Flower wants its password and sees the workers; Ctrl-C leaves no process
@@ -166,6 +168,7 @@ def _serves_and_ends(up: Up, home: Path) -> None:
     assert not connection.exists()
 
 
+@pytest.mark.slow
 def test_the_stack_as_a_library_on_given_servers(place: Path, services: Services, database_url: str) -> None:
     """With addresses given, no server is started; a killed process is ready again when it is waited for."""
     given = {
