@@ -26,6 +26,7 @@ BASE: Mapping[str, Any] = {
     "lease_slack_s": 1,
     "stall_slack_s": 1,
     "sweep_every_s": 1,
+    "heartbeat_stale_s": 6,  # a scaled minute: so long nothing is resumed after a heartbeat was lost
     "backoff_base_s": 0.1,
     "backoff_cap_s": 1,
     "close_calls_after_s": 1,
