@@ -74,7 +74,8 @@ def _ended(bench: Bench, submission: uuid.UUID, within_s: float) -> bool:
     return True
 
 
-SMALL_DISKS = Kind("small disks", {"hold_s": 15})
+# a worker may be left without a consumer by a broker that refuses to write: its watchdog ends it after this
+SMALL_DISKS = Kind("small disks", {"hold_s": 15, "idle_s": 2 * MINUTE_S})
 FULL_S = 5.0
 BATCHES = (1_000, 2)  # more than PostgreSQL has room for; Redis holds no batch
 STORED = """
