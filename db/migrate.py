@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
+import psycopg
 from alembic import command
 from alembic.config import Config
+from sqlalchemy.exc import DBAPIError
 
+from shared.errors import ConsiliumError, SettingsError
 from shared.settings import get_settings
 
 
@@ -21,8 +25,18 @@ def config(database_url: str) -> Config:
 
 
 def upgrade(database_url: str, revision: str = "head") -> None:
-    """Bring the schema to `revision`; several at once wait for each other. Nothing to do is no error."""
-    command.upgrade(config(database_url), revision)
+    """Bring the schema to `revision`; several at once wait for each other. Nothing to do is no error.
+
+    Raises `SettingsError`, in PostgreSQL's words, where the login may not.
+    """
+    try:
+        command.upgrade(config(database_url), revision)
+    except DBAPIError as error:
+        if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+            raise
+        raise SettingsError(
+            f"CONSILIUM_DATABASE_URL: its login may not migrate: {error.orig.diag.message_primary}"
+        ) from None
 
 
 def downgrade(database_url: str, revision: str = "base") -> None:
@@ -42,11 +56,15 @@ def main() -> None:
     parser.add_argument("-m", "--message", default="change")
     parser.add_argument("url", nargs="?", help="default: CONSILIUM_DATABASE_URL")
     asked = parser.parse_args()
-    url = asked.url or get_settings().require_database()
-    if asked.what == "revision":
-        command.revision(config(url), asked.message, autogenerate=True)
-    else:
-        {"upgrade": upgrade, "downgrade": downgrade, "check": check}[asked.what](url)
+    try:
+        url = asked.url or get_settings().require_database()
+        if asked.what == "revision":
+            command.revision(config(url), asked.message, autogenerate=True)
+        else:
+            {"upgrade": upgrade, "downgrade": downgrade, "check": check}[asked.what](url)
+    except ConsiliumError as error:
+        print(f"db.migrate: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import uuid
 
 import psycopg
 import pytest
-from sqlalchemy import inspect
+from sqlalchemy import inspect, make_url
 
 from db import migrate
 from db.engine import engine_for
 from db.tables import Base
+from shared.errors import SettingsError
 
 BELONG_TO_A_SOURCE = {
     "choices",
@@ -48,6 +52,30 @@ def test_up_down_up_leaves_nothing_and_brings_all(empty_database_url: str) -> No
         ).fetchall()
     assert {name for (name,) in left} <= {"alembic_version", "alembic_version_pkc"}
     migrate.upgrade(empty_database_url)
+
+
+def test_a_login_that_may_not_migrate_is_told_so(empty_database_url: str) -> None:
+    """With PostgreSQL's reason, the remedy and an exit code of its own, and no traceback."""
+    name = f"consilium_nobody_{os.getpid()}"
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'of-no-use'")
+        connection.execute(f"GRANT ALL ON SCHEMA public TO {name}")
+    try:
+        where = make_url(empty_database_url).set(username=name, password="of-no-use")
+        url = where.render_as_string(hide_password=False)
+        with pytest.raises(SettingsError, match=r"may not migrate: .* take on the role .*postgres-roles\.sql"):
+            migrate.upgrade(url)
+        engine_for(url).dispose()
+        ended = subprocess.run(
+            [sys.executable, "-m", "db.migrate", "upgrade", url], capture_output=True, text=True
+        )
+        assert ended.returncode == SettingsError.exit_code
+        assert ended.stderr.startswith("db.migrate: CONSILIUM_DATABASE_URL: its login may not migrate")
+        assert "of-no-use" not in ended.stderr
+    finally:
+        with psycopg.connect(empty_database_url, autocommit=True) as connection:
+            connection.execute(f"DROP OWNED BY {name}")
+            connection.execute(f"DROP ROLE {name}")
 
 
 def test_declared_and_migrated_schema_are_the_same(database_url: str) -> None:
