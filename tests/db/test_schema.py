@@ -63,7 +63,7 @@ def test_a_login_that_may_not_migrate_is_told_so(empty_database_url: str) -> Non
     try:
         where = make_url(empty_database_url).set(username=name, password="of-no-use")
         url = where.render_as_string(hide_password=False)
-        with pytest.raises(SettingsError, match=r"may not migrate: .* take on the role .*postgres-roles\.sql"):
+        with pytest.raises(SettingsError, match=r"may not migrate: .* take on the role .*roles\.sql"):
             migrate.upgrade(url)
         engine_for(url).dispose()
         ended = subprocess.run(
