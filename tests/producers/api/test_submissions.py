@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from producers import batch, intake
+from producers.api import body as request_body
 from tests.accepted import ask
 from tests.producers.api.conftest import Door
 
@@ -223,6 +226,29 @@ def test_a_lost_connection_and_the_same_again(door: Door, keyed: bool) -> None:
     assert rows(door)["submissions"] == (1 if keyed else 2)
     live = ask(door.ctx, "SELECT count(*) FROM consultations WHERE state = 'open'")
     assert live == [(30,)]
+
+
+def test_a_client_that_falls_silent_is_told_how_to_go_on(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """408 once it has sent nothing for a while; the same again under its key goes on from the last chunk."""
+    monkeypatch.setattr(request_body, "IDLE_S", 0.2)
+    whole, where = lines(25), urlsplit(door.url)
+    headers = NDJSON | {
+        "Host": where.netloc,
+        "Authorization": f"Bearer {door.key()}",
+        "Idempotency-Key": "silent",
+        "Content-Length": str(len(whole)),
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    with socket.create_connection((where.hostname, where.port), timeout=30) as connection:
+        connection.sendall(f"POST /v1/submissions HTTP/1.1\r\n{head}\r\n".encode() + lines(15))
+        told = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert told.startswith(b"HTTP/1.1 408 ")
+    assert b'"incomplete"' in told
+    assert b"under the same Idempotency-Key" in told
+    with door.client() as client:
+        answer = client.post("/submissions", content=whole, headers=NDJSON | {"Idempotency-Key": "silent"})
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 25)
+    assert rows(door)["submissions"] == 1
 
 
 @pytest.mark.parametrize("own", [True, False])
