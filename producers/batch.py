@@ -232,6 +232,7 @@ class Batch:
             "strategy": order.strategy,
             "n": order.n,
             "models": list(order.models),
+            "families": order.families,
             "budget_usd": order.budget_usd,
             "dials": self._dials,
         }

@@ -283,7 +283,7 @@ def _part(usd_per_mtok: Decimal | None, tokens: int | None) -> Decimal | None:
 
 
 def lease_s(model: Model, settings: Settings) -> float:
-    """How long a claim for a call to this model holds, in seconds: T + H + slack (celery.md, section 3)."""
+    """How long a claim for a call to this model holds, in seconds: T + H + slack."""
     return model.deadline_s + settings.hold_s + settings.lease_slack_s
 
 

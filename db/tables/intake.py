@@ -101,6 +101,7 @@ class Submission(Base):
     strategy: Mapped[Slug]
     n: Mapped[int]
     models: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))  # for FIXED
+    families: Mapped[Slug] = mapped_column(server_default="any")  # of a drawn ensemble
     protocol: Mapped[Slug] = mapped_column(server_default="review")
     seed: Mapped[int] = mapped_column(BigInteger)
     budget_usd: Mapped[Decimal | None] = mapped_column(Numeric(14, 8))  # NULL: no cap
@@ -115,6 +116,7 @@ class Submission(Base):
         one_of("state", "receiving", "open", "finished", "rejected", "cancelled"),
         one_of("priority", "urgent", "routine", "background"),
         one_of("purpose", "care", "evaluation", "training", "demo"),
+        one_of("families", "any", "same", "mixed"),
         CheckConstraint("n BETWEEN 1 AND 12", name="n"),
         UniqueConstraint("idempotency_digest", "source_id"),
         Index("ix_submissions__unfinished", "received_at", postgresql_where=text("state = 'open'")),

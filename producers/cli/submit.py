@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 from sqlalchemy.exc import IntegrityError
@@ -36,6 +36,7 @@ from producers.readers.mapping import load_mapping
 from producers.readers.quarantine import quarantine
 from producers.readers.record import Read
 from shared.errors import ConsiliumError, RecordError, SettingsError
+from shared.family_mix import Families
 from shared.schemas import PRIORITIES, PURPOSES
 from shared.selection import Strategy
 from shared.settings import get_settings
@@ -101,6 +102,7 @@ def submit(
     ] = "RANDOM",
     n: Annotated[int, typer.Option(min=2, max=12, help="Models in the ensemble.")] = 3,
     models: Annotated[str, typer.Option(help="For FIXED: the models' names, with commas.")] = "",
+    families: Annotated[str, typer.Option(help="Of a drawn ensemble: any, same or mixed.")] = "any",
     priority: Annotated[str, typer.Option(help="urgent, routine or background.")] = "routine",
     purpose: Annotated[str, typer.Option(help="care, evaluation, training or demo.")] = "care",
     idempotency_key: Annotated[
@@ -142,6 +144,7 @@ def submit(
     _one_of("--purpose", purpose, PURPOSES)
     _one_of("--strategy", strategy.upper(), tuple(Strategy))
     _one_of("--per", per, get_args(Per))
+    _one_of("--families", families, get_args(Families))
     if bool(models) != (strategy.upper() == Strategy.FIXED):
         raise SettingsError("--models and --strategy FIXED belong together: give both or neither")
     if idempotency_key == "":
@@ -157,6 +160,7 @@ def submit(
         strategy=strategy.upper(),
         n=n,
         models=tuple(m.strip() for m in models.split(",") if m.strip()),
+        families=cast(Families, families),
         priority=priority,
         purpose=purpose,
         seed=secrets.randbits(62) if seed is None else seed,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-import os
 import random
 from pathlib import Path
 
@@ -16,14 +15,12 @@ from typer.testing import CliRunner
 from producers.cli.chemistry.validate import validate
 from shared.errors import ConsiliumError
 from shared.history import COLUMNS
+from tests.shared_data import NOT_HERE, SHARED_DATA
 
 app = typer.Typer()
 app.command()(validate)
 
-HISTORIES = (
-    Path(os.environ.get("CONSILIUM_SHARED_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
-    / "histories"
-)
+HISTORIES = SHARED_DATA / "histories"
 
 
 def _told(*arguments: str) -> str:
@@ -99,7 +96,7 @@ def test_public_histories(name: str, bar: float, questions: int, bad: int) -> No
     """The kept model reaches its bar on questions it has not seen, and pairs are not distinguishable."""
     path = HISTORIES / f"{name}.csv.gz"
     if not path.exists():
-        pytest.skip(f"{path} is not here: set CONSILIUM_SHARED_DATA to the folder that holds histories/")
+        pytest.skip(NOT_HERE)
     given = json.loads(_told(str(path), "--format", "json"))
     kept = next(step for step in given["by_question"]["steps"] if step["name"] == given["kept"])
     assert kept["auc"]["value"] >= bar

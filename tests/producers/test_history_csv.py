@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import os
 from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +15,10 @@ from hypothesis import strategies as st
 
 from producers.readers.history_csv import BadRow, HistoryFileError, file_digest, read_history
 from shared.history import COLUMNS, HistoryRow, mixture, question_of
+from tests.shared_data import NOT_HERE, SHARED_DATA
 
-DATA = (
-    Path(os.environ.get("CONSILIUM_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data")) / "histories"
-)
-public = pytest.mark.skipif(not DATA.is_dir(), reason=f"the public histories are not at {DATA}")
+DATA = SHARED_DATA / "histories"
+public = pytest.mark.skipif(not DATA.is_dir(), reason=NOT_HERE)
 
 GOOD = {
     "trial": "Trial 1",

@@ -177,8 +177,9 @@ def test_another_body_or_other_options_under_the_same_key(door: Door) -> None:
             answer = client.post("/submissions", content=body, headers=keyed)
             assert (answer.status_code, answer.json()["type"]) == (409, "idempotency-conflict")
             assert said in answer.json()["detail"]
-        answer = client.post("/submissions?priority=urgent", content=lines(11), headers=keyed)
-        assert (answer.status_code, "priority" in answer.json()["detail"]) == (409, True)
+        for name, value in (("priority", "urgent"), ("families", "same")):
+            answer = client.post(f"/submissions?{name}={value}", content=lines(11), headers=keyed)
+            assert (answer.status_code, name in answer.json()["detail"]) == (409, True)
         assert rows(door) == before
         assert other.post("/submissions", content=lines(1), headers=keyed).status_code == 202
 

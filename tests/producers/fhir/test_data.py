@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,15 +16,12 @@ from producers.readers.fhir import read_fhir
 from shared.schemas import Vignette
 from tests.producers.fhir.r4 import valid
 from tests.producers.fhir.results import findings, order, refused, row, told
+from tests.shared_data import NOT_HERE, SHARED_DATA
 
-SHARED = Path(os.environ.get("CONSILIUM_SHARED_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))
-FHIR = SHARED / "fhir"
+FHIR = SHARED_DATA / "fhir"
 READ = ("Patient", "AllergyIntolerance", "Condition", "MedicationRequest", "Encounter")
 LIST = ("amoxicillin", "ibuprofen", "simvastatin")
-pytestmark = pytest.mark.skipif(
-    not FHIR.is_dir(),
-    reason="the FHIR set is not here: set CONSILIUM_SHARED_DATA to the folder that holds fhir/",
-)
+pytestmark = pytest.mark.skipif(not FHIR.is_dir(), reason=NOT_HERE)
 
 
 def inputs(files: Iterable[Path]) -> list[tuple[str, io.BytesIO]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +10,9 @@ from producers.readers.history_csv import read_history
 from shared.chemistry.cost import Rated
 from shared.chemistry.reference import Loss, best_rows, past_configurations, recommend, table
 from shared.history import HistoryRow
+from tests.shared_data import NOT_HERE, SHARED_DATA
 
-HISTORIES = Path(os.environ.get("CONSILIUM_SHARED_DATA", "../shared/data")) / "histories"
+HISTORIES = SHARED_DATA / "histories"
 
 
 def models_of(case: dict[str, Any]) -> list[Rated]:
@@ -83,7 +82,7 @@ def test_the_public_histories_give_the_golden_models(name: str, golden: list[dic
     """Read from the file: the same best rows, and the same partition by trial."""
     path = HISTORIES / f"{name}.csv.gz"
     if not path.exists():
-        pytest.skip("the public histories are not here: set CONSILIUM_SHARED_DATA")
+        pytest.skip(NOT_HERE)
     [case] = [case for case in golden if case["name"] == name]
     [best] = best_rows(r for r in read_history(path) if isinstance(r, HistoryRow)).values()
     assert sorted(best) == sorted(case["models"])

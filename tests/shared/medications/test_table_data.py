@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -16,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from shared.medications import classes, ingredients, is_unknown
+from tests.shared_data import NOT_HERE, SHARED_DATA
 
-DATA = Path(os.environ.get("CONSILIUM_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
 COLUMNS = ["ingredients", "rxcui", "synonyms", "brands"]
 CODE = re.compile(r"[a-z0-9]+(?:[ -][a-z0-9]+)*")
 
@@ -224,9 +223,9 @@ def written_in_xml(folder: Path) -> Iterator[str]:
 
 def test_every_fhir_medication_is_known() -> None:
     """No medication of the FHIR set has a part that is not in the table."""
-    folder = DATA / "fhir"
+    folder = SHARED_DATA / "fhir"
     if not folder.is_dir():
-        pytest.skip("the FHIR set is not here: set CONSILIUM_SHARED_DATA to the folder that holds fhir/")
+        pytest.skip(NOT_HERE)
     texts = {text for document in documents(folder) for text in medications(document)}
     texts |= set(written_in_xml(folder))
     assert len(texts) >= 100

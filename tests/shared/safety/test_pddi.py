@@ -1,7 +1,6 @@
 """HL7's PDDI-CDS scenarios, warfarin with NSAIDs, as an outside test: the pair, topical use, modifiers."""
 
 import json
-import os
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -16,9 +15,9 @@ from shared.safety.interactions import interactions
 from shared.safety.patient import Patient
 from shared.safety.rule import covered
 from shared.safety.rules import builtin
+from tests.shared_data import NOT_HERE, SHARED_DATA
 
-ROOT = Path(os.environ.get("CONSILIUM_SHARED_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))
-SCENARIOS = ROOT / "fhir" / "pddi_cds"
+SCENARIOS = SHARED_DATA / "fhir" / "pddi_cds"
 YEAR = 2020  # the scenarios say "today"; all birthdays are years away from 65
 FHIR = "{http://hl7.org/fhir}"
 MODIFIERS = {  # what stands in a scenario → what must be named
@@ -31,9 +30,7 @@ MODIFIERS = {  # what stands in a scenario → what must be named
     "over 65": "age 65 or over raises it",
 }
 
-pytestmark = pytest.mark.skipif(
-    not SCENARIOS.is_dir(), reason="the PDDI-CDS scenarios are not here: set CONSILIUM_SHARED_DATA"
-)
+pytestmark = pytest.mark.skipif(not SCENARIOS.is_dir(), reason=NOT_HERE)
 
 
 class Facts:

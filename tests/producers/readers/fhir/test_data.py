@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -14,14 +13,11 @@ import pytest
 
 from producers.readers.fhir import Account, looks_like_fhir, read_fhir
 from producers.readers.record import Read
+from tests.shared_data import NOT_HERE, SHARED_DATA
 
-SHARED = Path(os.environ.get("CONSILIUM_SHARED_DATA", Path(__file__).parents[4] / ".." / "shared" / "data"))
-FHIR = SHARED / "fhir"
+FHIR = SHARED_DATA / "fhir"
 SYNTHEA = sorted(FHIR.glob("synthea_r4_*/*.json.gz"))
-pytestmark = pytest.mark.skipif(
-    not FHIR.is_dir(),
-    reason="the FHIR set is not here: set CONSILIUM_SHARED_DATA to the folder that holds fhir/",
-)
+pytestmark = pytest.mark.skipif(not FHIR.is_dir(), reason=NOT_HERE)
 
 
 def content(path: Path) -> bytes:
