@@ -7,5 +7,3 @@ from pathlib import Path
 
 SHARED_DATA = Path(os.environ.get("CONSILIUM_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 NOT_HERE = f"{SHARED_DATA} is not here: set CONSILIUM_SHARED_DATA to the folder with fhir/ and histories/"
-    f"{SHARED_DATA} is not here: set CONSILIUM_SHARED_DATA to the folder that holds fhir/ and histories/"
-)
