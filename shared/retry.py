@@ -2,7 +2,7 @@
 
 | kind of error | counted as a try | then |
 | --- | --- | --- |
-| rate_limited | no, bounded in total time | at least Retry-After, else exponential with full jitter |
+| rate_limited | no, bounded in total time | Retry-After, else a short wait: the shared limit backs off |
 | unavailable | yes | exponential with full jitter, up to `max_tries` |
 | malformed | yes | one repair request that names the fault, then afresh, up to `max_tries` |
 | rejected, refused, over_length | yes | excused at once: the same request fails again |

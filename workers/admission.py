@@ -44,7 +44,6 @@ class Place:
     ctx: Context
     model: Model
     call_id: str | None  # None: a stored answer is read, nobody is called
-    shared: bool = False  # a copy of this task has booked it: whoever wins the claim gives it back
     probe: bool = False  # of an open breaker
     _left: bool = field(default=False, init=False)
 
@@ -54,9 +53,9 @@ class Place:
     def __exit__(self, *_: object) -> None:
         self.leave("unsent")
 
-    def lost(self) -> None:
-        """A copy of this task has won the claim."""
-        self._left = self._left or self.shared
+    def lost(self, *, theirs: bool) -> None:
+        """No call is made here. `theirs`: a copy of this task makes it, and gives their one place back."""
+        self._left = self._left or theirs
         self.leave("unsent")
 
     def leave(
@@ -103,10 +102,9 @@ def enter(ctx: Context, seen: Look, model: Model) -> Place | Wait:
         if time.monotonic() + wait_s > give_up_at or ctx.stopping.is_set():
             return Wait("rate_limited", wait_s)
         time.sleep(wait_s)
-    shared = wait_s < 0
     if probe_in_s is None:
-        return Place(ctx, model, call_id, shared)
-    place = Place(ctx, model, call_id, shared, probe=True)
+        return Place(ctx, model, call_id)
+    place = Place(ctx, model, call_id, probe=True)
     try:
         with ctx.transaction() as session:
             mine = model_states.probe(session, model.name, lease_s=lease_s(model, ctx.settings))
@@ -116,7 +114,7 @@ def enter(ctx: Context, seen: Look, model: Model) -> Place | Wait:
     ctx.controls.forget()
     if mine:
         return place
-    Place(ctx, model, call_id, shared).lost()
+    Place(ctx, model, call_id).lost(theirs=wait_s < 0)
     again_s = ctx.controls().probe_in_s(model.name)
     return Wait("unavailable", again_s or PATIENCE_S, away=again_s is not None)
 

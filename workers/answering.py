@@ -17,12 +17,22 @@ from sqlalchemy.exc import OperationalError
 
 from db.queries import consultations, owed_answers, waits
 from db.queries.owed_answers import CRASHES_BEFORE_EXCUSE, CRASHES_BEFORE_QUARANTINE, Claim, Look, Usage
-from shared.errors import ErasedError, GivenUp, ModelError, PolicyError, SealedElsewhere, Unavailable
+from shared.errors import (
+    ErasedError,
+    GivenUp,
+    ModelError,
+    OverLength,
+    PolicyError,
+    RateLimited,
+    Refused,
+    SealedElsewhere,
+    Unavailable,
+)
 from shared.policy import Policy
 from shared.registry import Model, lease_s, price
 from shared.retry import Verdict, backoff_s, judge
 from shared.selection import candidate
-from workers.admission import Place, Wait, enter, outage
+from workers.admission import Place, Wait, back, enter, outage
 from workers.clients import client_for
 from workers.context import Context
 from workers.questions import question_for
@@ -115,9 +125,11 @@ def answer(ctx: Context, owed_id: uuid.UUID, *, quarantine: bool = False) -> Ref
                     lease_s=lease_s(model, ctx.settings),
                     quarantine=quarantine,
                 )
-            if claim is None:
-                place.lost()
-                continue  # another copy was quicker: look again
+            if claim is None:  # another copy was quicker: look again
+                with ctx.transaction() as session:
+                    now = owed_answers.look(session, owed_id)
+                place.lost(theirs=now is not None and now.claims > seen.claims)
+                continue
             ended = _attempt(ctx, seen, claim, model, place, begun)
         if isinstance(ended, Settled):
             return None
@@ -148,7 +160,7 @@ def _attempt(
 
     None: the row says what comes next.
     """
-    reply = None
+    reply = raw = None
     masked: int | None = None  # not known before there is a question
     try:
         with ctx.transaction() as session:
@@ -204,10 +216,16 @@ def _attempt(
         return None
     except (OperationalError, SealedElsewhere) as error:
         # PostgreSQL was away for longer than we hold, or the site's key is rotated and this process has the
-        # old one alone: nobody's fault, so nothing is counted
-        outcome = "unsent" if reply is None else "lost"
-        hold(ctx, lambda: _give_back(ctx, seen, claim, outcome, None if reply is None else masked))
-        if isinstance(error, OperationalError):
+        # old one alone: nobody's fault, so nothing is counted; what was paid for is stored if it still can be
+        def give_back() -> None:
+            if reply is not None and raw is None and away:
+                store_raw(ctx, seen, claim, model, reply, masked)
+            outcome = "unsent" if reply is None else "lost"
+            _give_back(ctx, seen, claim, outcome, None if reply is None else masked)
+
+        away = isinstance(error, OperationalError)
+        hold(ctx, give_back)
+        if away:
             raise
         log.error("sealed by another site key owed=%s: give CONSILIUM_PREVIOUS_SITE_KEY, restart", seen.id)
         return Again(BUSY_S)
@@ -242,6 +260,8 @@ def _failed(
     with ctx.transaction() as session:
         owed_answers.close_call(session, seen.id, claim.claim, "failed", usage, error.kind)
         probe_in_s = outage(ctx, session, model, error, probe=place.probe)
+        if isinstance(error, RateLimited | Refused | OverLength):  # an answer all the same: it is there
+            back(ctx, session, model)
         away = probe_in_s is not None and isinstance(error, Unavailable)
         if away:
             verdict = Verdict(counted=False, wait_s=probe_in_s or 0.0)

@@ -30,6 +30,7 @@ class Context:
     name: str = "unnamed"
     boot_id: uuid.UUID = field(default_factory=uuid.uuid4)
     stopping: threading.Event = field(default_factory=threading.Event)
+    registered: bool = False
 
     @cached_property
     def controls(self) -> Cached:

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from celery import Celery
 from kombu.exceptions import OperationalError as BrokerAway
+from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -94,7 +95,7 @@ def send(ctx: Context, app: Celery, ids: list[uuid.UUID]) -> int:
     for sent, consultation_id in enumerate(ids):
         try:
             go_on(ctx, app, consultation_id)
-        except BrokerAway:
+        except (BrokerAway, RedisError):  # Redis counts chords, also where it is not the broker
             log.warning("broker away: given back=%d", len(ids) - sent)
             with ctx.transaction() as session:
                 consultations.unsend(session, ids[sent:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 
 from celery import Celery
 from sqlalchemy.orm import Session
@@ -111,6 +112,13 @@ def _settle(
 def _bench(ctx: Context, session: Session, found: Locked, now: Controls, owed: Sequence[Owed]) -> Bench:
     """Who is away, and who of those that this source allows could take a seat."""
     policy, settings = Policy.model_validate(found.policy), ctx.settings
+    bench = Bench(
+        away=frozenset(name for name in ctx.registry if now.away(name)),
+        patience_s=0 if found.priority == 0 else settings.substitute_after_s,
+        most=settings.max_substitutions,
+    )
+    if not any(bench.lost(o) for o in owed if o.kind == "generation"):
+        return bench  # whom else the strategy would choose need not be known
     others = [
         name
         for name in substitutes(
@@ -120,15 +128,15 @@ def _bench(ctx: Context, session: Session, found: Locked, now: Controls, owed: S
             seed=found.seed,
             staying=[o.model for o in owed if o.kind == "generation" and o.state in ("owed", "answered")],
             learned=_learned(session, found),
+            families=found.families,
+            family={name: model.family for name, model in ctx.registry.items()},
         )
         if name in ctx.registry and policy.allows(candidate(ctx.registry[name]))
     ]
-    return Bench(
-        away=frozenset(name for name in ctx.registry if now.away(name)),
+    return replace(
+        bench,
         substitutes=tuple(name for name in others if not now.away(name)),
         doubtful=tuple(name for name in others if now.away(name) and name not in now.paused.models),
-        patience_s=0 if found.priority == 0 else settings.substitute_after_s,
-        most=settings.max_substitutions,
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from celery.signals import (
@@ -28,7 +29,7 @@ from db.queries import consultations, owed_answers, workers
 from shared.masking import installed_finders
 from shared.medications import normalise
 from workers.clients import calls_in_flight, client_for
-from workers.context import get_context
+from workers.context import Context, get_context
 from workers.watchdog import Watchdog
 
 log = logging.getLogger("consilium.worker")
@@ -58,16 +59,21 @@ def begin(sender: Any, **_: Any) -> None:
     ctx.name = str(sender.hostname)
     queues = sorted(sender.app.amqp.queues.consume_from)
     try:
-        with ctx.transaction() as session:
-            died = workers.register(session, ctx.name, ctx.boot_id, queues, int(sender.concurrency or 1))
-            freed = owed_answers.end_leases_of_former_self(session, name=ctx.name, holder=ctx.holder)
-            if died:
-                # it took messages with it that it had fetched and not begun; nobody can tell which, so
-                # whatever nobody works on is resumed, and copies find the row settled or held
-                consultations.flag_all(session)
+        register(ctx, queues, int(sender.concurrency or 1))
     except OperationalError:
-        log.warning("postgresql away at start: leases of a former self end by time")
-        return
+        log.warning("postgresql away at start: registered when it is back")
+
+
+def register(ctx: Context, queues: Sequence[str], slots: int) -> None:
+    """This process is on record, and what its former self held is free. Raises `OperationalError`."""
+    with ctx.transaction() as session:
+        died = workers.register(session, ctx.name, ctx.boot_id, queues, slots)
+        freed = owed_answers.end_leases_of_former_self(session, name=ctx.name, holder=ctx.holder)
+        if died:
+            # it took messages with it that it had fetched and not begun; nobody can tell which, so
+            # whatever nobody works on is resumed, and copies find the row settled or held
+            consultations.flag_all(session)
+    ctx.registered = True
     if died:
         log.info("the former self died: leases freed=%d", freed)
 
@@ -89,8 +95,9 @@ def forget_the_parents_connections(**_: Any) -> None:
 @worker_ready.connect
 def watch(sender: Any, **_: Any) -> None:
     """From now on it is watched whether work flows."""
+    ctx, slots = get_context(), int(sender.controller.concurrency or 1)
     queues = sorted(sender.app.amqp.queues.consume_from)
-    Watchdog(get_context(), queues, slots=int(sender.controller.concurrency or 1)).start()
+    Watchdog(ctx, queues, slots=slots, register=lambda: register(ctx, queues, slots)).start()
 
 
 @worker_shutting_down.connect

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from celery import Celery
@@ -48,8 +49,11 @@ def sweep(ctx: Context, app: Celery, redis_client: redis.Redis) -> int:
     _abandoned(ctx)
     with ctx.transaction() as session:
         first = heartbeats.tick(session, ctx.name)
-    if _marker_was_gone(redis_client) and not first:
-        _flushed(ctx)
+    if _marker_is_gone(redis_client):
+        if not first:
+            _flushed(ctx)
+        with suppress(RedisError):  # set last: a sweep that dies before is made up for by the next
+            redis_client.set(WIPE_MARKER, 1)
     _heartbeats(ctx, app)
     with ctx.transaction() as session:
         resumed = consultations.resume(session, most=ctx.settings.window)
@@ -87,14 +91,16 @@ def _abandoned(ctx: Context) -> None:
 
 def _end(ctx: Context, consultation_id: uuid.UUID, reason: str) -> None:
     with ctx.transaction() as session:
-        consultations.lock(session, consultation_id)
+        found = consultations.lock(session, consultation_id)
+        if found is None or found.state != "open":  # it has ended after all
+            return
         consultations.end(session, consultation_id, "failed", reason)
         owed_answers.void_rest(session, consultation_id)
 
 
-def _marker_was_gone(redis_client: redis.Redis) -> bool:
+def _marker_is_gone(redis_client: redis.Redis) -> bool:
     try:
-        return bool(redis_client.set(WIPE_MARKER, 1, nx=True))
+        return not redis_client.exists(WIPE_MARKER)
     except RedisError as error:  # what it has forgotten is told by the next sweep that reaches it
         log.warning("redis away: marker not looked at, %s", type(error).__name__)
         return False

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import redis
@@ -35,10 +35,16 @@ _WARM_S = 10.0  # after which a stop that does not come about is made to
 
 
 class Watchdog:
-    """Looks every few seconds; stores that the process lives, and when it took its last message."""
+    """Looks every few seconds; stores that the process lives, and when it took its last message.
 
-    def __init__(self, ctx: Context, queues: Sequence[str], *, slots: int) -> None:
+    `register` is called first where PostgreSQL was away when the process began.
+    """
+
+    def __init__(
+        self, ctx: Context, queues: Sequence[str], *, slots: int, register: Callable[[], None] | None = None
+    ) -> None:
         self._ctx = ctx
+        self._register = register
         self._queues = queues
         self._slots = slots
         self._every_s = min(_SEEN_EVERY_S, ctx.settings.idle_s / 4)
@@ -60,7 +66,7 @@ class Watchdog:
             self.look()
             if time.monotonic() - seen_at >= _SEEN_EVERY_S - self._every_s / 2:
                 seen_at = time.monotonic()
-                self._seen()
+                self.seen()
             if self.idle_s() > self._ctx.settings.idle_s:
                 log.critical("nothing taken for %.0f s from queues that hold work: ends", self.idle_s())
                 self._end()
@@ -92,9 +98,12 @@ class Watchdog:
         except (*connection.connection_errors, *connection.channel_errors):
             return False
 
-    def _seen(self) -> None:
+    def seen(self) -> None:
+        """Store that the process lives."""
         ctx = self._ctx
         try:
+            if self._register is not None and not ctx.registered:
+                self._register()
             with ctx.transaction() as session:
                 workers.seen(session, ctx.name, ctx.boot_id, idle_s=self.idle_s())
         except OperationalError:

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from db.queries.heartbeats import QUEUE
+from shared.family_mix import Families
 from shared.flow import Owed
 
 # Taken before anything is decided, so that of two copies of `advance` or `conclude` one waits for the other.
@@ -17,7 +18,7 @@ LOCK = text("""
     SELECT c.id, c.source_id, c.submission_id, c.n, c.seed, c.priority, c.kind, c.purpose, c.strategy,
            c.allowed, c.state, c.stage, c.record_id, c.document_id, c.reviewers_snapshot_id,
            c.chemistry_snapshot_id, c.support_snapshot_id, s.name AS source, s.policy,
-           b.dials
+           b.dials, b.families
     FROM consultations c
     JOIN sources s ON s.id = c.source_id
     JOIN submissions b ON b.id = c.submission_id AND b.source_id = c.source_id
@@ -63,22 +64,22 @@ HOLD = text("""
     WHERE id = :id AND state = 'open'
 """)
 
-# The end, once; only a person puts a failed one back (see dead_letters).
+# The end, once, with its event; only a person puts a failed one back (see dead_letters).
 END = text("""
-    UPDATE consultations
-    SET state = :state, reason = :reason, stage = 'ended', held = NULL, flagged = false, ended_at = now()
-    WHERE id = :id AND state = 'open'
-""")
-
-EVENT = text("""
+    WITH ended AS (
+        UPDATE consultations
+        SET state = :state, reason = :reason, stage = 'ended', held = NULL, flagged = false, ended_at = now()
+        WHERE id = :id AND state = 'open'
+        RETURNING source_id, submission_id, id, requeues
+    )
     INSERT INTO outbox_events (source_id, submission_id, consultation_id, type, times)
-    SELECT source_id, submission_id, id, 'consultation.' || :state, requeues FROM consultations WHERE id = :id
+    SELECT source_id, submission_id, id, 'consultation.' || :state, requeues FROM ended
     ON CONFLICT DO NOTHING
 """)
 
 # Resume: dispatched, due, flagged or without progress for its stall time; and nobody works on it, nothing of
 # it was put off lately, and whatever it had sent has left its queues (a heartbeat sent later came through).
-# Each resume waits longer than the one before (up to 8 times), with a jitter of a quarter.
+# Each resume that has come to nothing makes the next wait longer (up to 8 times), with a jitter of a quarter.
 RESUME = text(f"""
     WITH picked AS (
         SELECT id, source_id, NOT flagged AS counted FROM consultations c
@@ -101,7 +102,7 @@ RESUME = text(f"""
     UPDATE consultations c
     SET resumes = resumes + 1, fruitless = fruitless + p.counted::int, flagged = false,
         next_resume_at = now() + make_interval(
-            secs => stall_s * least(power(2, resumes), 8) * (0.75 + random() / 2))
+            secs => stall_s * least(power(2, fruitless), 8) * (0.75 + random() / 2))
     FROM picked p WHERE c.id = p.id AND c.source_id = p.source_id
     RETURNING c.id, c.fruitless
 """)
@@ -152,6 +153,7 @@ class Locked:
     source: str
     policy: dict[str, Any]
     dials: dict[str, float]
+    families: Families
 
 
 def lock(session: Session, consultation_id: uuid.UUID) -> Locked | None:
@@ -182,9 +184,8 @@ def wait(session: Session, consultation_id: uuid.UUID) -> None:
 
 
 def end(session: Session, consultation_id: uuid.UUID, state: str, reason: str | None = None) -> None:
-    """End it as completed, needs_review, failed or cancelled, with the event in the same transaction."""
+    """End it as completed, needs_review, failed or cancelled, and tell so; what has ended stays as it is."""
     session.execute(END, {"id": consultation_id, "state": state, "reason": reason})
-    session.execute(EVENT, {"id": consultation_id, "state": state})
 
 
 def resume(session: Session, *, most: int) -> dict[uuid.UUID, int]:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from db.queries.owed_answers import CRASHES_BEFORE_QUARANTINE
+
 # Those whose last one has come back, or was lost so long ago that another may be tried.
 SEND = text("""
     INSERT INTO heartbeats AS h (queue) SELECT unnest(CAST(:queues AS varchar[]))
@@ -31,8 +33,11 @@ STALE = text("""
       AND (queue = :own OR sent_at > received_at)
 """)
 
-QUEUE = "m.location || CASE c.priority WHEN 0 THEN '.urgent' ELSE '' END"
-"""In SQL: the queue of what consultation c owes to model version m, as `shared.broker.model_queue` says."""
+QUEUE = f"""CASE
+    WHEN o.crashes + (o.claimed_until IS NOT NULL AND o.claimed_until <= now())::int
+         >= {CRASHES_BEFORE_QUARANTINE} THEN 'quarantine'
+    ELSE m.location || CASE c.priority WHEN 0 THEN '.urgent' ELSE '' END END"""
+"""In SQL: the queue of the answer o that consultation c owes to model version m, as `workers.canvas` says."""
 
 OWN = "conclude"
 """The sweep's own queue: that it runs is the proof."""

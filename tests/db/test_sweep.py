@@ -57,6 +57,18 @@ def test_back_off_doubles_up_to_eight(ctx: Context) -> None:
         assert 0.74 * factor < waits <= 1.25 * factor
 
 
+def test_what_had_to_wait_is_not_looked_at_less_often(ctx: Context) -> None:
+    """Resumes because something was put off or paused came to nothing wrong: the next wait is a plain one."""
+    [one] = all_dispatched(ctx, 1)
+    for _ in range(4):
+        ask(ctx, "UPDATE consultations SET flagged = true, next_resume_at = now() WHERE id = %s", one)
+        assert in_transaction(ctx, consultations.resume, most=5) == {one: 0}
+    [(waits,)] = ask(
+        ctx, "SELECT (extract(epoch FROM next_resume_at - now()) / stall_s)::float FROM consultations"
+    )
+    assert 0.74 < waits <= 1.25
+
+
 def test_two_sweeps_at_once_pick_different_rows(ctx: Context) -> None:
     """While one sweep's transaction is open another takes the rows that are left, without waiting."""
     ids = all_dispatched(ctx, 6)
@@ -120,6 +132,35 @@ def test_what_has_expired_fails_with_its_event(ctx: Context, app: Celery, broker
     assert all(claim(ctx, owed) is None for owed in owed_by(ctx, late))
 
 
+def test_an_end_is_told_once(ctx: Context) -> None:
+    """Who comes with another end finds it ended: no second event, whatever its kind."""
+    [one] = all_dispatched(ctx, 1)
+    in_transaction(ctx, consultations.end, consultation_id=one, state="completed")
+    in_transaction(ctx, consultations.end, consultation_id=one, state="failed", reason="no_progress")
+    assert ask(ctx, "SELECT state, reason FROM consultations") == [("completed", None)]
+    assert ask(ctx, "SELECT type FROM outbox_events") == [("consultation.completed",)]
+
+
+def test_a_flush_is_told_again_to_the_next_sweep_if_the_first_dies(
+    ctx: Context, app: Celery, broker: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The marker is back only when what it stands for is stored."""
+
+    def dies(_: object) -> None:
+        raise RuntimeError
+
+    submit(ctx, 2)
+    sweep.sweep(ctx, app, broker)
+    broker.delete(*QUEUES, WIPE_MARKER)
+    with monkeypatch.context() as broken:
+        broken.setattr(sweep.heartbeats, "forget", dies)
+        with pytest.raises(RuntimeError):
+            sweep.sweep(ctx, app, broker)
+    assert not broker.exists(WIPE_MARKER)
+    assert sweep.sweep(ctx, app, broker) == 2
+    assert broker.exists(WIPE_MARKER)
+
+
 def test_what_may_still_lie_in_a_queue_is_not_stalled(ctx: Context) -> None:
     """Stalled only when a heartbeat sent later came through the queue of what is owed."""
     [one] = all_dispatched(ctx, 1)
@@ -160,6 +201,22 @@ def test_a_queue_without_workers_holds_what_waits_for_it(ctx: Context) -> None:
             heartbeats.hold(session, queues)
         assert ask(ctx, "SELECT held FROM consultations WHERE id = %s", one) == [(held,)]
         in_transaction(ctx, heartbeats.received, queue=queue, sent_ms=sent_ms, worker="w")
+
+
+def test_what_is_in_quarantine_waits_for_its_worker(ctx: Context) -> None:
+    """What has crashed twice goes through a queue of its own: whether that is served is what counts."""
+    [one] = all_dispatched(ctx, 1)
+    ask(ctx, "UPDATE owed_answers SET crashes = 2")
+    ask(ctx, "UPDATE consultations SET sent_at = now() - interval '1 min'")
+    with ctx.transaction() as session:
+        heartbeats.to_send(session, ["remote", "quarantine"], stale_s=60)
+    ask(ctx, "UPDATE heartbeats SET proven_at = now() WHERE queue = 'remote'")
+    ask(ctx, "UPDATE heartbeats SET proven_at = now() - interval '1 h' WHERE queue = 'quarantine'")
+    stall(ctx, one)
+    assert not in_transaction(ctx, consultations.resume, most=5), "it lies in the queue of quarantine"
+    for queues, held in ((["remote"], None), (["quarantine"], "no workers"), (["remote"], None)):
+        in_transaction(ctx, heartbeats.hold, queues=queues)
+        assert ask(ctx, "SELECT held FROM consultations") == [(held,)]
 
 
 def test_consumed_resumes_without_any_answer_end_it(ctx: Context, app: Celery, broker: redis.Redis) -> None:

@@ -134,6 +134,18 @@ def test_an_answered_probe_closes_it_and_wakes_who_waited(ctx: Context, server: 
     assert answering.answer(ctx, owed_by(ctx, consultations[2])[0]) is None
 
 
+@pytest.mark.parametrize("status", [429, 400])
+def test_a_probe_that_is_limited_or_refused_found_it_there(ctx: Context, server: Server, status: int) -> None:
+    """A server that says so answers: the breaker is closed, and outages are counted anew."""
+    consultations = opened(ctx, server)
+    probe_due(ctx)
+    code = "rate_limit_exceeded" if status == 429 else "content_filter"
+    server.status, server.body = status, {"error": {"message": "no", "code": code}}
+    answering.answer(ctx, owed_by(ctx, consultations[0])[0])
+    found = state(ctx)
+    assert (found.opened_at, found.failures) == (None, 0)
+
+
 def test_a_success_in_between_starts_the_count_anew(ctx: Context, server: Server) -> None:
     """Outages must be in a row."""
     consultations = consultations_of(ctx, submit(ctx, 6))
@@ -181,6 +193,26 @@ def test_substitution(ctx: Context, server: Server, sent: tuple[Celery, redis.Re
         (0, 1, "away"), (0, 2, "away"), (0, 3, None),
     ]  # fmt: skip
     assert server.requests == []
+
+
+def test_a_substitute_keeps_the_families_that_were_asked_for(
+    ctx: Context, server: Server, sent: tuple[Celery, redis.Redis]
+) -> None:
+    """Two of one family: whoever takes a seat that is lost is of it as well, whatever the seed."""
+    breaks(server)
+    orders = [{"strategy": "RANDOM", "models": (), "n": 2, "families": "same", "seed": k} for k in range(4)]
+    for consultation in [consultations_of(ctx, submit(ctx, 1, **order))[0] for order in orders]:
+        ask(ctx, "UPDATE owed_answers SET state = 'excused', reason = 'rejected' WHERE id = %s",
+            owed_by(ctx, consultation)[0])  # fmt: skip
+        go_on(ctx, sent[0], consultation)
+        names = ask(
+            ctx,
+            "SELECT v.name FROM seats s JOIN model_versions v ON v.id = s.model_version_id "
+            "WHERE s.consultation_id = %s",
+            consultation,
+        )
+        assert len(names) == 3
+        assert len({ctx.registry[name].family for (name,) in names}) == 1
 
 
 def test_urgent_is_replaced_at_once_while_the_others_work(

@@ -73,11 +73,14 @@ def test_a_paid_answer_is_kept_in_hand_while_postgresql_is_away(
 
 
 def test_an_outage_longer_than_we_hold_blames_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Away for longer than `hold_s`: the claim is given back once it can be, no try, no crash, call lost."""
+    """Away for longer than `hold_s`: once it is back the claim is given back, no try, no crash; and what was
+    paid for is stored after all, and read without another call."""
     ctx = flaky(world, monkeypatch, away=2, hold_s=0.15)
     with pytest.raises(OperationalError):
         world.answer()
     assert ctx.failed == 2
     now = world.row
     assert (now["state"], now["claimed_until"], now["tries"], now["crashes"]) == ("owed", None, 0, 0)
-    assert world.outcomes == [("lost", None)]
+    assert world.outcomes == [("answered", None)]
+    assert world.answer() is None
+    assert (world.row["state"], world.asked) == ("answered", 1)

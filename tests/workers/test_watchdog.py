@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import redis
@@ -17,7 +18,9 @@ import redis
 from embedded.services import Services
 from shared.broker import NUDGE, NUDGE_QUEUE, QUEUES, SWEEP
 from shared.sealing import new_site_key
-from tests.accepted import ROOT, ask, context, models_toml, sending
+from tests.accepted import ROOT, ask, claim, context, models_toml, one_owed, sending
+from workers import lifecycle
+from workers.watchdog import Watchdog
 
 
 class Worker:
@@ -91,6 +94,26 @@ def test_a_worker_that_takes_nothing_ends_itself(
         stuck.wait_for("nothing taken")
         stuck.process.wait(timeout=60)
     assert ask(context(database_url), "SELECT name LIKE 'w@%%', slots FROM workers") == [(True, 2)]
+
+
+def test_a_process_that_began_without_postgresql_registers_when_it_is_back(database_url: str) -> None:
+    """What its former self held is free then; and it is registered once."""
+    ctx = context(database_url, name="w@here", idle_s=0.05)
+    died = context(database_url, name="w@here")
+    lifecycle.register(died, ["conclude"], 2)
+    taken = claim(died, one_owed(died))
+    assert taken is not None
+    register = Mock(side_effect=lambda: lifecycle.register(ctx, ["conclude"], 2))
+    watchdog = Watchdog(ctx, ["conclude"], slots=2, register=register)
+    ask(ctx, "UPDATE workers SET seen_at = now() - interval '1 h'")
+    for _ in range(2):
+        watchdog.seen()
+    assert ctx.registered
+    assert register.call_count == 1
+    assert ask(ctx, "SELECT boot_id, seen_at > now() - interval '1 min' FROM workers") == [
+        (ctx.boot_id, True)
+    ]
+    assert ask(ctx, "SELECT count(*) FROM owed_answers WHERE claimed_until > now()") == [(0,)]
 
 
 def test_a_worker_with_nothing_to_take_lives_on(
