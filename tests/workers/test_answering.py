@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 
+from embedded.services import Services
 from shared.medications import is_unknown
 from shared.registry import Registry
 from tests import accepted
 from tests.accepted import ask, calls, recommendation
-from tests.workers.chat_server import completion
+from tests.workers.chat_server import Server, completion
 from tests.workers.one_answer import GOOD, World, one_answer
 from workers import answering, storing
 from workers.answering import Again, Deferred, Stopping
@@ -300,3 +303,21 @@ def test_unknown_drugs_leave_no_text_in_code_columns(world: World) -> None:
     [(document_id,)] = ask(world.ctx, "SELECT document_id FROM generations")
     with world.ctx.transaction() as session:
         assert all(word in world.ctx.vault.open(session, document_id) for word in words)
+
+
+def test_who_loses_the_claim_leaves_the_winner_its_place(
+    database_url: str, server: Server, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two copies have one place between them: it is taken until the call of the one that won has ended."""
+    ctx = accepted.context(database_url, server.url, broker_url=services.addresses.broker_url)
+    owed_id, real = accepted.one_owed(ctx), answering.owed_answers.claim
+
+    def too_late(session: Session, owed: uuid.UUID, **how: Any) -> None:
+        assert real(session, owed, **{**how, "holder": "another copy"}) is not None
+        monkeypatch.undo()
+
+    monkeypatch.setattr(answering.owed_answers, "claim", too_late)
+    assert answering.answer(ctx, owed_id) == Again(answering.BUSY_S)
+    [found] = ctx.limiter.snapshot([accepted.TRIO[0]]).values()
+    assert found.in_flight == 1
+    ctx.limiter.release(ctx.registry[accepted.TRIO[0]], f"{owed_id}:1", "unsent")
