@@ -26,7 +26,7 @@ from typing import Any
 
 import httpx
 
-TYPES = {".csv": "text/csv", ".json": "application/json", ".ndjson": "application/x-ndjson"}
+TYPES = {".csv": "text/csv"}  # of any other file the content tells, FHIR or not
 AGAIN = (408, 409, 429, 502, 503, 504)  # nothing is wrong with the request: the same later
 GIVE_UP_S = 600.0  # without any success
 
@@ -64,7 +64,7 @@ def ask(
 
     Raises SystemExit, with what the server says, for whatever will not become better.
     """
-    since = time.monotonic()
+    since = None  # the first failure: an upload may take longer than that
     while True:
         try:
             with (
@@ -85,9 +85,15 @@ def ask(
                 raise SystemExit(f"{method} {path}: {why}: {told(answer)}")
         except httpx.TransportError as error:
             why, wait = type(error).__name__, None
+        since = since or time.monotonic()
         if time.monotonic() - since > GIVE_UP_S:
             raise SystemExit(f"{method} {path}: {why} for {GIVE_UP_S:.0f} s: run this again later")
         time.sleep(float(wait or 5))
+
+
+def path_of(url: str, client: httpx.Client) -> str:
+    """Of what the server names, below our own address: the key goes to no other server than it is for."""
+    return httpx.URL(url).raw_path.decode().removeprefix(client.base_url.raw_path.decode().rstrip("/"))
 
 
 def told(answer: httpx.Response) -> str:
@@ -117,15 +123,14 @@ def main() -> int:
         body, type_ = prepared(given.path, Path(folder, "body"))
         sent = {"Content-Type": type_, "Idempotency-Key": digest(body, options)}
         accepted = ask(client, "POST", "/v1/submissions", body, params=options, headers=sent)
-        at = accepted.headers["Content-Location"]
+        at = path_of(accepted.headers["Content-Location"], client)
         print(f"{at}: {accepted.json()['accepted']} of {accepted.json()['records']} records accepted")
         while (status := ask(client, "GET", at)).status_code == 202:
             print(status.headers["X-Progress"])
             time.sleep(float(status.headers["Retry-After"]))
         for file in status.json()["output"] + status.json()["error"]:
             to = given.out / f"{file['type']}.ndjson"
-            # by the path alone: the key goes to no other server than it was given for
-            ask(client, "GET", httpx.URL(file["url"]).raw_path.decode(), to=to)
+            ask(client, "GET", path_of(file["url"], client), to=to)
             print(to)
     wrong = 0
     with (given.out / "Result.ndjson").open(encoding="utf-8") as results:

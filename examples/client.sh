@@ -17,8 +17,7 @@ printf 'header = "Authorization: Bearer %s"\nretry = 8\nsilent\nshow-error\nfail
 
 case $file in
     *.csv | *.csv.gz) type=text/csv ;;
-    *.ndjson | *.ndjson.gz) type=application/x-ndjson ;;
-    *) type=application/json ;; # FHIR is recognised by its content
+    *) type=application/octet-stream ;; # the content tells, FHIR or not
 esac
 key=$(sha256sum "$file" | cut -d ' ' -f 1)
 
@@ -38,8 +37,9 @@ do
     sleep "${wait:-10}"
 done
 
-# by the path alone: the key goes to no other server than it was given for
-jq -r '(.output + .error)[] | [.type, (.url | sub("^[a-z]+://[^/]*"; ""))] | @tsv' "$private/status" |
+# by the path below our own address: the key goes to no other server than it was given for
+jq -r --arg ours "$CONSILIUM_URL" 'def path: sub("^[a-z]+://[^/]*"; "");
+    (.output + .error)[] | [.type, (.url | path | ltrimstr($ours | path))] | @tsv' "$private/status" |
     while read -r name path; do
         curl --config "$private/curl" --output "$out/$name.ndjson" "$CONSILIUM_URL$path"
         echo "$out/$name.ndjson"

@@ -35,7 +35,7 @@ from shared.selection import Strategy, candidate, draw
 from shared.settings import Settings
 
 CHUNK = 500
-"""Records that are committed together."""
+"""Records that are committed together, at most."""
 KEPT_ERRORS = 1000
 """Errors that a receipt names; all of them lie with their records."""
 
@@ -152,7 +152,7 @@ class Batch:
         if (known is None and state != "receiving") or (known is not None and known != digest):
             raise IdempotencyConflict(
                 f"this idempotency key was used before for another body, which differs at line {line} or in "
-                f"the {CHUNK} records from there on: send new content under a new key"
+                f"at most {CHUNK} records from there on: send new content under a new key"
             )
         if known is None:
             before = self.receipt.set_aside
@@ -269,12 +269,11 @@ class Batch:
         return int(found.seed)
 
     def _digest(self, chunk: list[Read]) -> bytes:
-        """Keyed digest of the records as they were sent, with their lines."""
+        """Keyed digest of the records as they were sent, with their lines and how they were read."""
         digest = hashlib.sha256()
         for read in chunk:
-            text = read.sent()
-            digest.update(f"{read.line} {len(text)} ".encode())
-            digest.update(text.encode())
+            digest.update(f"{read.line} {len(read.text)} {read.reading}".encode())
+            digest.update(read.text.encode())
         return self.vault.site_key.digest("chunk", digest.hexdigest())
 
     def _add(self, session: Session, chunk: list[Read]) -> None:

@@ -11,7 +11,6 @@ seats, and the answers they owe.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 
@@ -43,6 +42,9 @@ __all__ = [
     "accept",
     "receive",
 ]
+
+CHUNK_SIZE = 4 * 1024 * 1024
+"""Characters of records after which a chunk ends; while it is stored they are held several times over."""
 
 Begin = Callable[[], AbstractContextManager[Session]]
 """Begins a transaction: committed at the end, rolled back on an exception."""
@@ -81,7 +83,7 @@ def receive(
     set_aside: Callable[[Read, RecordError], object] = lambda _read, _error: None,
     stored: Callable[[Receipt], object] = lambda _receipt: None,
 ) -> Receipt:
-    """Store a batch in chunks of `CHUNK` records, each in a transaction of its own; a strict one in one.
+    """Store a batch in chunks, each in a transaction of its own; a strict one in one.
 
     `stored` is told after each commit. Whatever breaks it off (`records` may raise), what is committed stays
     `receiving`: the same call with the same idempotency key goes on from there, in flat memory. Raises what
@@ -107,12 +109,15 @@ def receive(
 
 
 def _chunks(records: Iterable[Read]) -> Iterator[tuple[list[Read], bool]]:
-    """The records in chunks, the last of them marked; of no records one empty chunk."""
-    reads = iter(records)
-    following = list(itertools.islice(reads, 1))
-    while True:
-        chunk = following + list(itertools.islice(reads, CHUNK - len(following)))
-        following = list(itertools.islice(reads, 1))
-        yield chunk, not following
-        if not following:
-            return
+    """The records in chunks, the last of them marked; of no records one empty chunk.
+
+    Where one ends depends on the records alone: a repeat has to find the same.
+    """
+    chunk, size = list[Read](), 0
+    for read in records:
+        if len(chunk) == CHUNK or size >= CHUNK_SIZE:
+            yield chunk, False
+            chunk, size = [], 0
+        chunk.append(read)
+        size += read.size
+    yield chunk, True

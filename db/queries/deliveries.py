@@ -34,7 +34,7 @@ DUE = text("""
       AND EXISTS (SELECT FROM deliveries q
                   WHERE q.destination_id = d.id AND q.delivered_at IS NULL AND q.dead_at IS NULL
                     AND q.next_at <= now())
-    ORDER BY d.not_before NULLS FIRST, d.id
+    ORDER BY random()  -- all get their turn, also where more are behind than are sent to at once
 """)
 
 # Another's are skipped. Of a destination that fails, one: if it takes that, it is asked for the rest.
@@ -60,7 +60,7 @@ TAKE = text("""
 WEBHOOK = text("""
     SELECT d.url, d.allow_private, k.id AS key_id, k.wrapped
     FROM destinations d LEFT JOIN data_keys k ON k.id = d.key_id AND k.source_id = d.source_id
-    WHERE d.id = :id
+    WHERE d.id = :id AND d.disabled_at IS NULL
 """)
 
 DELIVERED = text("""
@@ -74,10 +74,12 @@ RECOVERED = text("""
 
 _WAIT = """make_interval(secs => greatest(:at_least_s,
     least(:longest_s, :first_s * 2 ^ least({so_often}, 20)) * (0.5 + random() / 2)))"""
+# The day counts from the first failure (before it there is no `error`): nobody may have sent for longer.
 FAILED = text(f"""
     UPDATE deliveries
     SET status = :status, error = :error, next_at = now() + {_WAIT.format(so_often="attempts - 1")},
-        dead_at = CASE WHEN queued_at < now() - interval '{PATIENCE}' THEN now() END
+        queued_at = CASE WHEN error IS NULL THEN now() ELSE queued_at END,
+        dead_at = CASE WHEN error IS NOT NULL AND queued_at < now() - interval '{PATIENCE}' THEN now() END
     WHERE destination_id = :id AND outbox_id = :event
 """)
 FAILING = text(f"""
@@ -96,7 +98,8 @@ GIVE_BACK = text("""
     WHERE destination_id = :id AND outbox_id = ANY(:events)
 """)
 
-# Since when the oldest event waits that somebody should have by now; dead ones wait for a person.
+# Since when the oldest event waits that somebody should have by now, anew from its first failure; dead ones
+# wait for a person.
 OLDEST = text("""
     SELECT coalesce(extract(epoch FROM now() - min(q.queued_at)), 0)::float
     FROM destinations d CROSS JOIN LATERAL (
@@ -148,7 +151,7 @@ def take(session: Session, destination_id: uuid.UUID, *, most: int) -> list[Even
 
 
 def webhook(session: Session, destination_id: uuid.UUID) -> Any:
-    """Its `url`, `allow_private`, wrapped secret (`key_id`, `wrapped`; None once erased); None: removed."""
+    """`url`, `allow_private`, secret (`key_id`, `wrapped`; None once erased); None: gone or disabled."""
     return session.execute(WEBHOOK, {"id": destination_id}).one_or_none()
 
 

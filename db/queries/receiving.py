@@ -89,10 +89,15 @@ GIVE_UP = text("""
 # The last chunk's texts are erased with their keys; its ids may be sent again; nothing of it is owed.
 CLEAR = (
     text("""
-        DELETE FROM data_keys k USING records r, clinical_documents d
-        WHERE r.submission_id = :id AND r.source_id = :source_id AND r.ordinal >= :ordinal
-          AND d.id = r.document_id AND d.source_id = r.source_id
-          AND k.id = d.key_id AND k.source_id = d.source_id
+        WITH keys AS (
+            SELECT d.key_id AS id, d.source_id
+            FROM records r JOIN clinical_documents d ON d.id = r.document_id AND d.source_id = r.source_id
+            WHERE r.submission_id = :id AND r.source_id = :source_id AND r.ordinal >= :ordinal
+        ), blank AS (
+            UPDATE clinical_documents d SET ciphertext = '', key_id = NULL
+            FROM keys WHERE d.key_id = keys.id AND d.source_id = keys.source_id
+        )
+        DELETE FROM data_keys k USING keys WHERE k.id = keys.id AND k.source_id = keys.source_id
     """),
     text("""
         UPDATE owed_answers SET state = 'void'
@@ -182,9 +187,10 @@ def abandon(session: Session, *, after_s: float = ABANDONED_S) -> int:
     return int(done.rowcount)
 
 
-def give_up(session: Session, submission_id: uuid.UUID) -> None:
-    """Receive no more of it; what is stored is to be cleared. Of any other state nothing changes."""
-    session.execute(GIVE_UP, {"id": submission_id})
+def give_up(session: Session, submission_id: uuid.UUID) -> bool:
+    """Receive no more of it; what is stored is to be cleared. False: of any other state nothing changes."""
+    done: Any = session.execute(GIVE_UP, {"id": submission_id})
+    return bool(done.rowcount)
 
 
 def clear(session: Session, submission_id: uuid.UUID | None = None) -> bool:

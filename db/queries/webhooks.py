@@ -69,7 +69,7 @@ REDELIVER = text("""
       AND (CAST(:since AS interval) IS NULL OR e.created_at > now() - CAST(:since AS interval)
            AND e.created_at >= d.created_at AND (d.types = '{}' OR e.type = ANY(d.types)))
     ON CONFLICT (outbox_id, destination_id, source_id) DO UPDATE
-    SET queued_at = now(), next_at = now(), attempts = 0, delivered_at = NULL, dead_at = NULL
+    SET queued_at = now(), next_at = now(), attempts = 0, error = NULL, delivered_at = NULL, dead_at = NULL
     WHERE deliveries.dead_at IS NOT NULL OR CAST(:since AS interval) IS NULL
 """)
 

@@ -119,4 +119,4 @@ def _uploading(desk: Submitting) -> Iterator[Desk]:
 
 
 Uploading = Annotated[Desk, Depends(_uploading)]
-"""As `Submitting`, with one of the source's places for bodies held until the answer is sent."""
+"""As `Submitting`, with a place for bodies held until the answer is sent."""

@@ -1,4 +1,4 @@
-"""How much a source may ask: requests a minute over all processes, and bodies at once of each.
+"""How much a source may ask: requests a minute over all processes, and bodies at once of each process.
 
 The minute is counted in the site's Redis, so several API processes share it; while Redis is away requests go
 on. There is no bound on wrong keys: a secret of 256 bits is not guessed, and behind a reverse proxy all have
@@ -27,6 +27,10 @@ log = logging.getLogger("consilium.api")
 WINDOW_S = 60
 UPLOADS = 4
 """Bodies of one source that one process takes at once."""
+ALL_UPLOADS = 20
+"""Bodies of all sources that one process takes at once. Each holds a thread while it waits for the network:
+half of the 40 that anyio gives to all routes, and fewer than the pool has connections, so that whoever else
+asks is answered."""
 UPLOAD_RETRY_S = 10
 _AWAY_S = 5.0  # Redis that is away is asked again after this
 _PREFIX = "consilium:api:requests:"
@@ -56,10 +60,12 @@ class Limits:
 
     @contextmanager
     def upload(self, source_id: uuid.UUID) -> Iterator[None]:
-        """Takes one of the source's places for bodies until it is left. Raises `Problem` 429."""
+        """Takes a place for bodies, of the source's and of all, until it is left. Raises `Problem` 429."""
         with self._lock:
             if self._uploads[source_id] >= UPLOADS:
                 raise _too_many(f"{UPLOADS} bodies of your source are received already", UPLOAD_RETRY_S)
+            if self._uploads.total() >= ALL_UPLOADS:
+                raise _too_many("as many bodies as can be are received already", UPLOAD_RETRY_S)
             self._uploads[source_id] += 1
         try:
             yield

@@ -11,11 +11,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
 
 from producers.intake import Abandoned, IdempotencyConflict, StrictBatch
 from producers.readers.record import InputError
-from shared.errors import ConsiliumError, ErasedError, NotEnoughModels, SettingsError
+from shared.errors import ConsiliumError, ErasedError, NotEnoughModels, SealedElsewhere, SettingsError
 
 log = logging.getLogger("consilium.api")
 MEDIA_TYPE = "application/problem+json"
@@ -84,7 +85,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ConsiliumError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(OperationalError, _away)
+    for away in (OperationalError, NoConnection, SealedElsewhere):
+        app.add_exception_handler(away, _away)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -137,11 +139,14 @@ def _http(_request: Request, error: Exception) -> JSONResponse:
 
 
 def _away(_request: Request, error: Exception) -> JSONResponse:
-    log.warning("database away: %s", type(error).__name__)
+    log.warning("away: %s", type(error).__name__)
+    # whoever changes the site's key starts us anew with the next one
+    rotating = isinstance(error, SealedElsewhere)
+    what = "the site's key is being changed" if rotating else "the database cannot be reached"
     return answer(
         Problem(
             503,
-            "the database cannot be reached, and nothing was acknowledged: send it again",
+            f"{what}, and nothing was acknowledged: send it again",
             type_="away",
             headers={"Retry-After": str(RETRY_S)},
         )

@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from db.tables import Source
 from producers import cancelling
 from producers.api.access import Desk, Operating, Uploading
+from producers.api.addresses import address
 from producers.api.body import Lost, open_body
 from producers.api.problems import RETRY_S, Problem, documented, not_found
 from producers.intake import NothingAccepted, Order, Receipt, StrictBatch, receive
@@ -190,7 +191,9 @@ def submit(
     order = asked.order(desk, idempotency_key)
     receipt = _receive(desk, asked, request, order, goes_on=idempotency_key is not None)
     after.add_task(_nudge, desk.site.settings)
-    response.headers["Content-Location"] = f"/v1/submissions/{receipt.submission_id}"
+    response.headers["Content-Location"] = address(
+        desk.site, request, "submission", submission_id=receipt.submission_id
+    )
     return Accepted(
         submission=receipt.submission_id,
         records=receipt.records,

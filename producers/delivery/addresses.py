@@ -10,6 +10,8 @@ import ipaddress
 import socket
 from urllib.parse import SplitResult, urlsplit
 
+import httpx
+
 from shared.errors import SettingsError
 
 MAX_URL = 2000
@@ -56,7 +58,11 @@ def permitted(address: str, *, private: bool) -> bool:
 
 def check(url: str, *, private: bool) -> None:
     """Whether events may be sent there. Raises `SettingsError` with what is wrong and what to do."""
-    parts = urlsplit(url)
+    try:
+        httpx.URL(url)  # first: what it refuses, nobody can be sent to
+        parts = urlsplit(url)
+    except (httpx.InvalidURL, ValueError):
+        raise SettingsError("that is no URL: is the port a number, and all else escaped (%XX)?") from None
     if parts.scheme not in ("https", "http") or not parts.hostname or parts.fragment or len(url) > MAX_URL:
         raise SettingsError(f"a webhook is an address such as https://host/path, at most {MAX_URL} long")
     if parts.username is not None:

@@ -14,7 +14,7 @@ import socket
 import tomllib
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -127,5 +127,6 @@ def _place(url: str) -> tuple[Any, ...]:
         pass
     host = "localhost" if host in ("::1", "127.0.0.1") else host
     redis = parts.scheme.startswith("redis")
-    inner = parts.path.strip("/") or ("0" if redis else "")
+    # RabbitMQ's usual vhost is called "/", and written //, /, /%2F or not at all
+    inner = unquote(parts.path).strip("/") or ("0" if redis else "/")
     return redis, host, parts.port or _PORTS.get(parts.scheme), inner

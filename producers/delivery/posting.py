@@ -68,6 +68,8 @@ class Poster:
             raise NotDelivered("TLS refused" if _is_tls(error) else "no connection") from None
         except httpx.HTTPError:
             raise NotDelivered("broken HTTP") from None
+        except httpx.InvalidURL:
+            raise NotDelivered("not a URL") from None
         status = answer.status_code
         if answer.is_success:
             return status

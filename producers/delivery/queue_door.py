@@ -14,7 +14,8 @@ import random
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from kombu import Connection, Consumer, Exchange, Producer, Queue
@@ -46,6 +47,8 @@ MOST = 100
 LONGEST_S = 60.0
 """Longest wait before a broken connection is tried again."""
 CONFIRM_S = 5.0
+HEARTBEAT_S = 10
+"""RabbitMQ hangs up on who is silent for twice this."""
 REASON, KIND = "x-consilium-reason", "x-consilium-error"
 """Headers of a message on the dead-letter queue: what is wrong, for people and for programs."""
 _PERSISTENT = 2
@@ -58,6 +61,7 @@ class QueueDoor:
     def __init__(self, door: Door, settings: Settings, registry: Registry, vault: Vault) -> None:
         self._door, self._settings, self._registry, self._vault = door, settings, registry, vault
         self._url = settings.require_database()
+        self._connection: Any = None
         self._producer: Any = None
         self._source_id: uuid.UUID
         self._most_records, self._most_bytes = settings.api_max_records, settings.api_max_bytes
@@ -96,7 +100,7 @@ class QueueDoor:
         # what was in hand is put back by its redelivery time: kombu's own way may dump it into a file
         channel.do_restore = False
         queue = self._declared(channel)
-        self._producer = Producer(channel)
+        self._connection, self._producer = connection, Producer(channel)
         with ExitStack() as stack:
             if queue is not None:
                 consumer = Consumer(
@@ -148,7 +152,8 @@ class QueueDoor:
 
     def _received(self, message: Received) -> None:
         try:
-            receipt = self._take(message)
+            with _heartbeats(self._connection):
+                receipt = self._take(message)
         except ConsiliumError as refused:
             self._dead_letter(message, type(refused).__name__, str(refused))
             return
@@ -271,6 +276,30 @@ class _Broken(Exception):
     """The connection to the broker."""
 
 
+@contextmanager
+def _heartbeats(connection: Any) -> Iterator[None]:
+    """They are sent meanwhile: whoever is silent for long loses the connection, and gets the message again.
+
+    From a thread, for parsing a large body takes long too; nobody else uses the connection until it ends, and
+    what goes wrong shows then. Not by `heartbeat_check`: it misses the server's, which nobody reads now.
+    """
+    if not connection.supports_heartbeats:
+        yield
+        return
+    send, ended = connection.connection.send_heartbeat, threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(HEARTBEAT_S / 4):
+            send()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(beat)
+        try:
+            yield
+        finally:
+            ended.set()
+
+
 def _drain(connection: Any) -> None:
     try:
         connection.drain_events(timeout=POLL_S)
@@ -292,6 +321,6 @@ def _options(at: Address, redelivery_s: float) -> dict[str, Any]:
         "hostname": at.url,
         "ssl": at.tls or False,
         "connect_timeout": 5,
-        "heartbeat": 10 if at.rabbitmq else 0,
+        "heartbeat": HEARTBEAT_S if at.rabbitmq else 0,
         "transport_options": {"confirm_publish": True} if at.rabbitmq else redis,
     }

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import psycopg
+from sqlalchemy.exc import DBAPIError
+
 from db.engine import transaction
 from db.queries import deliveries
 from db.queries.deliveries import Event
@@ -40,10 +43,16 @@ class Webhooks:
     def begin(self) -> int:
         """Begin to send to each webhook that something is due for and nothing is being sent to; how many.
 
-        What a thread raised, such as a database that is away, is raised here.
+        A database that is away is raised here; what else a thread raised is told by its kind, and is no other
+        webhook's: its events are sent again when their lease ends.
         """
         for ended in [id_ for id_, sending in self._busy.items() if sending.done()]:
-            self._busy.pop(ended).result()
+            try:
+                self._busy.pop(ended).result()
+            except (DBAPIError, psycopg.Error):
+                raise
+            except Exception as error:  # noqa: BLE001 - a bug on one webhook must not keep the others
+                log.error("webhook %s: a bug: %s", ended, type(error).__name__)
         with transaction(self._url) as session:
             found = deliveries.due(session, "webhook", busy=self._busy)
         for id_ in found[: AT_ONCE - len(self._busy)]:
@@ -68,19 +77,20 @@ class Webhooks:
             if not events:
                 break
             with Poster(private=at.allow_private) as poster:
-                arrived = self._send(webhook_id, at, events, poster)
+                arrived = self._send(webhook_id, events, poster)
             sent += arrived
             if arrived < len(events):
                 break
         return sent
 
-    def _send(self, webhook_id: uuid.UUID, at: Any, events: Sequence[Event], poster: Poster) -> int:
+    def _send(self, webhook_id: uuid.UUID, events: Sequence[Event], poster: Poster) -> int:
         until = time.monotonic() + deliveries.LEASE_S / 2
         for number, event in enumerate(events):
-            if self._ended or time.monotonic() > until:
-                with transaction(self._url) as session:
+            with transaction(self._url) as session:
+                at = deliveries.webhook(session, webhook_id)  # anew: it may be disabled or removed meanwhile
+                if at is None or self._ended or time.monotonic() > until:
                     deliveries.give_back(session, webhook_id, events[number:])
-                return number
+                    return number
             try:
                 status = poster.post(at.url, self._headers(at, event), event.body())
             except NotDelivered as failure:

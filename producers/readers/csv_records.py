@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import IO, Any
 
 from producers.readers.mapping import LISTS, Age, CsvMapping, Drugs, FieldName, native
 from producers.readers.ndjson import MAX_LINE, lines_of, vignette_of
 from producers.readers.record import InputError, Read
 from shared.errors import RecordError
+from shared.schemas import Vignette
 
 DELIMITERS = (",", ";", "\t", "|")
 _CONTEXT = ("age", "sex", "specialty", "conditions", "allergies", "medications", "pregnant", "egfr")
@@ -59,6 +62,9 @@ class CsvFile:
             mapping = native(self._columns, file)
         mapping.check(self._columns, file)
         self._mapping = mapping
+        # the same row below another header, or under another mapping, is another record
+        how = repr((self.header, replace(mapping, path=None, lines={})))
+        self._reading = hashlib.sha256(how.encode()).hexdigest()
         self._reader = csv.reader(self._lines, delimiter=delimiter, strict=True)
 
     def records(self) -> Iterator[Read]:
@@ -79,13 +85,16 @@ class CsvFile:
                 if not any(fields):
                     continue
                 try:
-                    vignette = vignette_of(self._values(fields))
-                    yield Read(self._lines.began, vignette, None, self._lines.text(), self._file)
+                    yield self._read(vignette_of(self._values(fields)))
                     continue
                 except RecordError as bad:
                     error = bad
             error.line = self._lines.began
-            yield Read(self._lines.began, None, error, self._lines.text(), self._file)
+            yield self._read(None, error)
+
+    def _read(self, vignette: Vignette | None, error: RecordError | None = None) -> Read:
+        """What has become of the row at which the lines stand."""
+        return Read(self._lines.began, vignette, error, self._lines.text(), self._file, self._reading)
 
     def _values(self, fields: Sequence[str]) -> dict[str, Any]:
         """A row as a record's fields. Raises `RecordError`."""

@@ -25,6 +25,10 @@ class InputError(ConsiliumError):
         self.unquoted = f"{place}: {unquoted}" if unquoted else str(self)
 
 
+COMPOSED = 32 * 1024
+"""Characters that a record without text counts for: its vignette's own number may change with the day."""
+
+
 @dataclass(frozen=True)
 class Read:
     """One record of the input: a vignette, or what is wrong with it and the text to set aside.
@@ -37,6 +41,12 @@ class Read:
     error: RecordError | None = None
     text: str = field(default="", repr=False)
     file: str = field(default="", repr=False)  # as named: clinical, stored nowhere
+    reading: str = field(default="", repr=False)  # digest of whatever else it depends on, but the day
+
+    @property
+    def size(self) -> int:
+        """About how many characters are held of it; the same whenever it is sent."""
+        return len(self.text) or COMPOSED
 
     def sent(self) -> str:
         """What was sent; where a reader does not keep it, the vignette as JSON."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import io
+import json
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
@@ -11,9 +15,13 @@ from db.engine import transaction
 from db.queries import consultations, dispatching, receiving
 from producers import batch
 from producers.intake import Abandoned, IdempotencyConflict
+from producers.readers.csv_records import CsvFile
+from producers.readers.fhir import read_fhir
+from producers.readers.mapping import parse_mapping
 from producers.readers.ndjson import read_ndjson
 from producers.readers.record import Read
 from tests.producers.conftest import Site, record
+from tests.producers.readers.fhir.made import PATIENT, bundle, condition
 
 LINES = [record(f"case-{k}") if k % 5 else b"{" for k in range(25)]
 
@@ -68,6 +76,70 @@ def test_a_repeat_goes_on_after_the_last_chunk(site: Site) -> None:
     site.source("ward", {})
     clean = site.receive(LINES, source="ward")
     assert site.ask(drawn, receipt.submission_id) == site.ask(drawn, clean.submission_id)
+
+
+def test_long_records_end_a_chunk(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few of them are held at once; a repeat cuts them in the same places, and goes on."""
+    monkeypatch.setattr("producers.intake.CHUNK_SIZE", 3_000)
+    long = b'{"' + b"x" * 1_000
+    lines = [record("a"), *[long] * 8, record("b")]
+    with pytest.raises(OSError, match="cut"):
+        site.receive(broken_after(lines, 5), idempotency_key="monday")
+    assert site.ask("SELECT ordinal FROM submission_chunks ORDER BY 1") == [(0,)]
+    receipt = site.receive(lines, idempotency_key="monday")
+    assert (receipt.accepted, receipt.set_aside, receipt.known, receipt.repeated) == (2, 8, 4, False)
+    assert site.ask("SELECT ordinal FROM submission_chunks ORDER BY 1") == [(0,), (4,), (7,)]
+    assert site.receive(lines, idempotency_key="monday").repeated
+
+
+def fhir(body: bytes, day: dt.date, per: Literal["patient", "encounter"] = "patient") -> Iterator[Read]:
+    """The records of a FHIR file, read on this day."""
+    return read_fhir([("bundle", io.BytesIO(body))], today=day, per=per)
+
+
+def test_what_is_composed_another_day_is_the_same(site: Site) -> None:
+    """A record without a date tells the day on which it is read; another body is another still."""
+    monday, tuesday = dt.date(2026, 3, 2), dt.date(2026, 3, 3)
+    encounter = {
+        "resourceType": "Encounter",
+        "id": "p1",
+        "subject": {"reference": "Patient/p1"},
+        "period": {"start": "2025-06-01"},
+        "reasonCode": [{"text": "Gout"}],
+    }
+    undated = condition("Gout", onsetDateTime=None)
+    body = json.dumps(bundle({**PATIENT, "birthDate": None}, undated)).encode()
+    (first,), (second,) = (list(fhir(body, day)) for day in (monday, tuesday))
+    assert first.vignette != second.vignette
+    site.receive(iter([first]), idempotency_key="undated")
+    assert site.receive(iter([second]), idempotency_key="undated").repeated
+    with pytest.raises(IdempotencyConflict, match="differs at line 1 "):
+        site.receive(fhir(body.replace(b"Gout", b"Acne"), monday), idempotency_key="undated")
+    body = json.dumps(bundle(PATIENT, encounter)).encode()
+    site.receive(fhir(body, monday), idempotency_key="either")
+    with pytest.raises(IdempotencyConflict, match="differs at line 1 "):
+        site.receive(fhir(body, monday, "encounter"), idempotency_key="either")
+
+
+def test_the_same_rows_read_otherwise_are_another_body(site: Site) -> None:
+    """CSV: under a corrected header or mapping; a mapping that lies elsewhere is the same."""
+
+    def read(header: bytes, mapping: str | None = None, path: str = "m.toml") -> Iterator[Read]:
+        row = b"a,A man of seventy has chest pain.,asthma,gout\n"
+        found = mapping and parse_mapping(mapping, Path(path))
+        return CsvFile(io.BytesIO(header + b"\n" + row), found or None).records()
+
+    site.receive(read(b"id,vignette,conditions,allergies"), idempotency_key="header")
+    assert site.receive(read(b"id,vignette,conditions,allergies"), idempotency_key="header").repeated
+    with pytest.raises(IdempotencyConflict, match="differs at line 2 "):
+        site.receive(read(b"id,vignette,allergies,conditions"), idempotency_key="header")
+    mapped = '[fields]\nid = "i"\nvignette = "v"\nconditions = "c"\n'
+    site.receive(read(b"i,v,c,x", mapped), idempotency_key="mapping", purpose="training")
+    again = read(b"i,v,c,x", f"\n{mapped}", "other.toml")
+    assert site.receive(again, idempotency_key="mapping", purpose="training").repeated
+    wrong = mapped.replace("conditions", "allergies")
+    with pytest.raises(IdempotencyConflict, match="differs at line 2 "):
+        site.receive(read(b"i,v,c,x", wrong), idempotency_key="mapping", purpose="training")
 
 
 def test_a_complete_one_is_repeated_as_it_was(site: Site) -> None:
@@ -147,6 +219,7 @@ def test_an_abandoned_one_is_cleared(site: Site) -> None:
     assert cleared == 3, "two chunks, and the submission"
     assert state(site) == ("cancelled", 20, 4)
     assert site.counts()["data_keys"] == 0
+    assert site.ask("SELECT DISTINCT length(ciphertext), key_id FROM clinical_documents") == [(0, None)]
     assert site.ask("SELECT DISTINCT state, reason FROM consultations") == [("cancelled", "abandoned")]
     assert site.ask("SELECT DISTINCT state FROM owed_answers") == [("void",)]
     again = site.receive(LINES, idempotency_key="monday")

@@ -8,7 +8,9 @@ resources can be handed back as they were sent. What is read from which element:
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Literal
 
 from producers.readers.fhir.account import Account
@@ -48,10 +50,13 @@ def read_fhir(
     which NDJSON files may hold. Never raises for what an input holds; errors of the streams pass through.
     """
     gather = Gather(account or Account(), today or dt.date.today(), newest_only=per == "patient")
-    for found in resources(inputs):
+    # what was sent, not what is composed of it: that tells the day on which it is read
+    sent = hashlib.sha256(per.encode())
+    for found in resources(inputs, sent.update):
         if (read := gather.take(found)) is not None:
             yield read
     _count_others(gather)
+    reading = sent.hexdigest()
     waiting: dict[str, Waiting] = {}
     for owner in list(gather.charts):
         chart = gather.charts.pop(owner)
@@ -65,8 +70,9 @@ def read_fhir(
             waiting[owner] = Waiting(error, file, chart.size, frozenset(chart.mentioned))
         else:
             for vignette in vignettes:
-                yield Read(chart.line, vignette, file=chart.file)
-    yield from texts(again or _rewinding(inputs), waiting)
+                yield Read(chart.line, vignette, file=chart.file, reading=reading)
+    for read in texts(again or _rewinding(inputs), waiting):
+        yield replace(read, reading=reading)
 
 
 def _rewinding(inputs: Inputs) -> Callable[[], Inputs] | None:

@@ -13,7 +13,7 @@ from producers.readers.fhir.chart import Chart, Finding, Source, Unused
 from producers.readers.fhir.identity import Who, named, tolerant
 from producers.readers.fhir.node import Fault, Node
 from producers.readers.fhir.references import mentioned, owner_of
-from producers.readers.fhir.source import Located, Unreadable, dumped, key_of_resource
+from producers.readers.fhir.source import MAX_TEXT, Located, Unreadable, dumped, key_of_resource
 from producers.readers.record import Read
 from shared.errors import RecordError
 
@@ -72,7 +72,7 @@ class Gather:
         self.account.set_aside[found.kind, fault.code] += 1
         if found.kind not in GRAVE:
             error = RecordError(fault.code, f"{fault.reason}{_GOES_ON}", path=fault.path, line=found.line)
-        return Read(found.line, None, error, dumped(found.value), found.file)
+        return Read(found.line, None, error, dumped(found.value)[:MAX_TEXT], found.file)
 
     def _owner_despite(self, found: Located) -> str:
         """Whose a resource with a fault is: as it says, else the only patient of its Bundle."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -13,6 +13,8 @@ from shared.errors import RecordError
 
 MAX_DOCUMENT = 64 * 1024 * 1024
 """Longest JSON document and longest line of NDJSON that is read, in bytes: this bounds the memory."""
+MAX_TEXT = 1024 * 1024
+"""Characters that are kept of what is set aside by itself; of a longer text the beginning."""
 _DEEPEST = 5  # Bundles in Bundles
 _RESOURCE = re.compile(rb'(?<!\\)"(?:resourceType|hookInstance|fhirServer)(?<!\\)"\s*:\s*"')
 _XML = re.compile(rb"<\?xml|<[A-Za-z:]*\b[^>]*http://hl7\.org/fhir")
@@ -82,15 +84,18 @@ def looks_like_fhir(head: bytes | Mapping[str, Any]) -> bool:
     return head[:1] in (b"{", b"[") and _RESOURCE.search(head) is not None
 
 
-def resources(inputs: Inputs) -> Iterator[Located | Unreadable]:
+def resources(
+    inputs: Inputs, seen: Callable[[bytes], object] = lambda _bytes: None
+) -> Iterator[Located | Unreadable]:
     """Every resource of the inputs, in order; of an NDJSON file one line is held at a time.
 
-    Last come search results that go on in a page which is not among the inputs.
+    `seen` is told all bytes as they are read. Last come search results that go on in a page which is not
+    among the inputs.
     """
     here: set[str] = set()
     following: dict[str, Page] = {}
     for name, stream in inputs:
-        for found in _file(name, stream):
+        for found in _file(name, stream, seen):
             if not isinstance(found, Page):
                 yield found
                 continue
@@ -105,8 +110,8 @@ def resources(inputs: Inputs) -> Iterator[Located | Unreadable]:
             yield _bad(page.file, page.line, "incomplete", reason, page.path)
 
 
-def _file(name: str, stream: IO[bytes]) -> Iterator[Found]:
-    lines = _lines(stream)
+def _file(name: str, stream: IO[bytes], seen: Callable[[bytes], object]) -> Iterator[Found]:
+    lines = _lines(stream, seen)
     held: list[tuple[int, bytes]] = []
     for numbered in lines:  # blank lines before the first do not matter
         if numbered[1].strip():
@@ -125,33 +130,35 @@ def _file(name: str, stream: IO[bytes]) -> Iterator[Found]:
             if line.strip():
                 yield from _line(name, number, line)
         return
-    whole = first + stream.read(MAX_DOCUMENT + 1)
+    seen(rest := stream.read(MAX_DOCUMENT + 1))
+    whole = first + rest
     if len(whole) > MAX_DOCUMENT:
         yield _too_long(name, 1)
     else:
         yield from _document(name, 1, whole, lone=True)
 
 
-def _lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+def _lines(stream: IO[bytes], seen: Callable[[bytes], object]) -> Iterator[tuple[int, bytes]]:
     """Numbered lines; of one that is too long only the beginning is kept."""
     longest = MAX_DOCUMENT + 2
     for number in itertools.count(1):
         line = stream.readline(longest + 1)
         if not line:
             return
+        seen(line)
         yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
         while len(line) > longest and not line.endswith(b"\n"):
-            line = stream.readline(longest + 1)
+            seen(line := stream.readline(longest + 1))
 
 
 def _beginning(first: bytes, lines: Iterator[tuple[int, bytes]]) -> str:
-    """The text of a file that is not read, up to a MiB."""
+    """The text of a file that is not read, up to `MAX_TEXT`."""
     text = bytearray(first)
     for _number, line in lines:
-        if len(text) > 1024**2:
+        if len(text) > MAX_TEXT:
             break
         text += line
-    return text[: 1024**2].decode(errors="replace").strip()
+    return text[:MAX_TEXT].decode(errors="replace").strip()
 
 
 def _begins_document(first: bytes) -> bool:
@@ -361,4 +368,4 @@ def _bad(
     patient: str = "",
     kind: str = "",
 ) -> Unreadable:
-    return Unreadable(name, RecordError(code, reason, path=path, line=number), text, patient, kind)
+    return Unreadable(name, RecordError(code, reason, path=path, line=number), text[:MAX_TEXT], patient, kind)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from db.engine import transaction
 from db.queries import cancelling, dispatching
@@ -46,6 +47,27 @@ def test_what_has_begun_goes_on(door: Door) -> None:
     assert take(door, 9) == []
     audited = ask(door.ctx, "SELECT which FROM audit WHERE what = 'cancel' AND starts_with(who, 'key ')")
     assert audited == [(str(submission),)]
+
+
+@pytest.mark.parametrize(
+    ("state", "breaks"), [("open", "events.finish_submissions"), ("receiving", "receiving.clear")]
+)
+def test_what_is_broken_off_is_in_the_audit(
+    door: Door, monkeypatch: pytest.MonkeyPatch, state: str, breaks: str
+) -> None:
+    """Once, with the first change; asked again, there is nothing more to say."""
+    submission = submit(door.ctx, 5)
+    ask(door.ctx, "UPDATE submissions SET state = %s", state)
+
+    def broken(*_given: object) -> None:
+        raise OperationalError("away", {}, OSError())
+
+    with door.client() as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(f"producers.cancelling.{breaks}", broken)
+            assert client.delete(f"/submissions/{submission}").status_code == 503
+        assert client.delete(f"/submissions/{submission}").json()["cancelled"] == 5
+    assert ask(door.ctx, "SELECT which FROM audit WHERE what = 'cancel'") == [(str(submission),)]
 
 
 def test_where_nothing_has_begun_it_is_finished(door: Door) -> None:

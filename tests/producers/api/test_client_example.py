@@ -9,11 +9,15 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from celery import Celery
 
@@ -137,6 +141,98 @@ def test_what_will_not_become_better_ends_with_what_the_server_says(
     monkeypatch.setattr(client.time, "sleep", lambda _: pytest.fail("it would be sent again"))
     with pytest.raises(SystemExit, match=r"(?s)HTTP 422: .*vignette"):
         client.main()
+
+
+def test_fhir_is_recognised_in_a_file(door: Door, client: ModuleType, tmp_path: Path) -> None:
+    """A resource a line, in a file named like any other NDJSON: both clients leave it to the content."""
+    file = tmp_path / "night.ndjson"
+    file.write_text(f"{json.dumps(bundle('p1'))}\n")
+    body, type_ = client.prepared(file, tmp_path / "spool")
+    assert f"*) type={type_} ;;" in (EXAMPLES / "client.sh").read_text()
+    with door.client() as key_holder:
+        sent = key_holder.post("/submissions", content=body.read_bytes(), headers={"Content-Type": type_})
+    assert sent.json()["accepted"] == 1, sent.text
+
+
+class Prefixed(BaseHTTPRequestHandler):
+    """The API below /consilium, behind a proxy; whatever lies elsewhere is not there."""
+
+    at = ""  # how it names its own addresses
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        told = {"submission": "s", "accepted": 1, "records": 1}
+        self.answer(202 if self.path == "/consilium/v1/submissions" else 404, told)
+
+    def do_GET(self) -> None:
+        files = [{"type": "Result", "url": f"{self.at}/v1/submissions/s/output/Result"}]
+        row = {"state": "completed", "line": 1, "reason": None}
+        known: dict[str, object] = {
+            "/consilium/v1/submissions/s": {"output": files, "error": []},
+            "/consilium/v1/submissions/s/output/Result": row,
+        }
+        self.answer(200 if self.path in known else 404, known.get(self.path))
+
+    def answer(self, status: int, told: object) -> None:
+        body = json.dumps(told).encode()
+        self.send_response(status)
+        self.send_header("Content-Location", f"{self.at}/v1/submissions/s")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def prefixed() -> Iterator[str]:
+    """Its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Prefixed) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/consilium"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("at", ["https://elsewhere.invalid/consilium", "/consilium", ""])
+@pytest.mark.parametrize("program", ["client.py", "client.sh"])
+def test_below_a_prefix(
+    prefixed: str, program: str, at: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """However the server names its addresses, they are asked for where we were told that it is, and once."""
+    if program == "client.sh" and not (shutil.which("curl") and shutil.which("jq")):
+        pytest.skip("curl or jq is not here")
+    monkeypatch.setattr(Prefixed, "at", at)
+    file, out = tmp_path / "a.ndjson", tmp_path / "out"
+    file.write_text("{}\n")
+    script = str(EXAMPLES / program)
+    command = {
+        "client.py": [sys.executable, script, str(file), "--url", prefixed, "--out", str(out)],
+        "client.sh": ["sh", script, str(file), str(out)],
+    }[program]
+    environment = {**os.environ, "CONSILIUM_KEY": "cons_x", "CONSILIUM_URL": prefixed}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((out / "Result.ndjson").read_text())["state"] == "completed"
+
+
+def test_a_long_upload_that_breaks_is_sent_again(
+    client: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The time without success counts from the first failure."""
+    (tmp_path / "body").write_text("{}")
+    now, answers = [1.0], iter([503, 200])
+
+    def upload(_: httpx.Request) -> httpx.Response:
+        now[0] += client.GIVE_UP_S * 2
+        return httpx.Response(next(answers))
+
+    monkeypatch.setattr(client, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=lambda _: None))
+    transport = httpx.MockTransport(upload)
+    with httpx.Client(base_url="https://x.example", transport=transport) as http:
+        assert client.ask(http, "POST", "/v1/submissions", tmp_path / "body").is_success
 
 
 @pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="curl or jq is not here")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import select
+import socket
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from embedded.services import Services
-from producers.api.limits import UPLOADS, Limits
+from producers.api.limits import ALL_UPLOADS, UPLOADS, Limits
 from producers.api.problems import Problem
 from shared.settings import Settings
 from tests import accepted
@@ -84,6 +88,26 @@ def test_bodies_at_once_are_bounded(door: Door) -> None:
         places.pop_all().close()
         for _ in range(UPLOADS + 1):
             assert client.post("/submissions", content=LINE).status_code != 429
+
+
+def test_slow_bodies_leave_threads_for_the_rest(door: Door) -> None:
+    """More sources than there are threads, and none of them sends on: all else is answered meanwhile."""
+    where = urlsplit(door.url)
+    with ExitStack() as stack:
+        slow = []
+        for key in [door.key(f"ward-{k}") for k in range(40 // UPLOADS + 1)] * UPLOADS:
+            slow.append(stack.enter_context(socket.create_connection((where.hostname, where.port))))
+            head = f"POST /v1/submissions HTTP/1.1\r\nHost: {where.netloc}\r\nAuthorization: Bearer {key}\r\n"
+            slow[-1].sendall(f"{head}Content-Length: 9\r\n\r\n".encode())
+        refused: set[socket.socket] = set()
+        while len(refused) < len(slow) - ALL_UPLOADS:
+            answered, _, _ = select.select(list(set(slow) - refused), [], [], 10)
+            assert answered, "the rest waits"
+            refused.update(answered)
+        for each in refused:
+            told = each.recv(65_536)
+            assert (told[:12], b"retry-after: 10" in told) == (b"HTTP/1.1 429", True)
+        assert httpx.get(f"{door.url}/healthz", timeout=10).status_code == 200
 
 
 def test_places_are_taken_once() -> None:

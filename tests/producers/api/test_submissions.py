@@ -88,7 +88,7 @@ def test_every_format_is_stored_before_it_is_acknowledged(door: Door) -> None:
             answer = client.post(to, content=own, headers=headers)
             assert answer.status_code == 202, (kind, answer.text)
             told = answer.json()
-            assert answer.headers["content-location"] == f"/v1/submissions/{told['submission']}"
+            assert answer.headers["content-location"] == f"{door.url}/v1/submissions/{told['submission']}"
             counts = (told["records"], told["accepted"], told["set_aside"], told["errors"])
             assert counts == (count, count, 0, [])
             before = rows(door)
@@ -101,6 +101,15 @@ def test_every_format_is_stored_before_it_is_acknowledged(door: Door) -> None:
     assert len(ask(door.ctx, "SELECT FROM audit WHERE what = 'submit' AND starts_with(who, 'key ')")) == len(
         FORMATS
     )
+
+
+def test_where_to_ask_is_told_as_clients_know_it(door: Door) -> None:
+    """Behind a proxy that has a name and a path of its own."""
+    door.ctx.settings.api_public_url = "https://door.example/consilium/"
+    with door.client() as client:
+        answer = client.post("/submissions", content=lines(1), headers=NDJSON)
+    there = f"https://door.example/consilium/v1/submissions/{answer.json()['submission']}"
+    assert answer.headers["content-location"] == there
 
 
 def test_what_is_asked_for_is_done(door: Door) -> None:

@@ -65,6 +65,8 @@ def test_permitted(address: str, public: bool, private: bool) -> None:
         ("https:///x", True, "such as https"),
         ("https://93.184.216.34:99999/", False, "port"),
         ("https://no-such-host.invalid/", False, "has no address"),
+        ("https://93.184.216.34/a\x01secret", False, "escape"),
+        ("https://[::1", False, "escape"),
     ],
 )
 def test_refused_when_added(url: str, private: bool, why: str) -> None:

@@ -8,6 +8,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -217,6 +218,23 @@ def test_a_database_that_is_away_loses_nothing(
     assert answer(broker)["repeated"] is False
 
 
+def test_heartbeats_are_sent_while_a_message_is_stored(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long that takes; and none afterwards, when the connection is used again."""
+    monkeypatch.setattr(queue_door, "HEARTBEAT_S", 0.04)
+    beats, acks = threading.Semaphore(0), threading.Semaphore(0)
+    given = {"name": "a", "source": "local", "url_env": "THEIRS", "queue": IN}
+    settings = ctx.settings.model_copy(update={"broker_url": None})
+    door = QueueDoor(Door(**given), settings, ctx.registry, ctx.vault)
+    door._connection = SimpleNamespace(
+        supports_heartbeats=True, connection=SimpleNamespace(send_heartbeat=beats.release)
+    )
+    monkeypatch.setattr(door, "_take", lambda _: [beats.acquire(timeout=5) for _ in range(3)])
+    monkeypatch.setattr(door, "_reply", lambda _, taken: taken == [True] * 3 or pytest.fail("no heartbeats"))
+    door._received(SimpleNamespace(ack=acks.release))
+    assert acks.acquire(blocking=False)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
+
+
 def test_events_leave_by_the_exchange(ctx: Context, broker: Broker, opened: Callable[..., QueueDoor]) -> None:
     """Ids only, in order, each by its type as the routing key; bound queues get what they asked for."""
     exchange = Exchange(OUT, "topic", durable=True)
@@ -293,6 +311,17 @@ def test_a_wrong_file_is_refused(
     with pytest.raises(SettingsError, match=why) as refused:
         load_doors(settings)
     assert "hidden" not in str(refused.value)
+
+
+@pytest.mark.parametrize("theirs", ["amqp://127.0.0.1", "amqp://u:x@127.0.0.1//", "amqp://127.0.0.1/%2F"])
+def test_a_vhost_has_many_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, theirs: str) -> None:
+    """RabbitMQ's usual one, and one with an escape: ours whichever is written."""
+    (tmp_path / "doors.toml").write_text("[doors.a]\nsource = 'x'\nurl_env = 'THEIRS'\nqueue = 'in'")
+    for ours, door in (("amqp://127.0.0.1/", theirs), ("amqp://127.0.0.1/a%2Db", "amqp://127.0.0.1/a-b")):
+        monkeypatch.setenv("THEIRS", door)
+        settings = Settings(_env_file=None, broker_url=ours, doors_file=tmp_path / "doors.toml")
+        with pytest.raises(SettingsError, match="the broker of our own tasks"):
+            load_doors(settings)
 
 
 def test_the_pages_file_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

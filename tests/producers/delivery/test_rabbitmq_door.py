@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from kombu import Exchange, Queue
 
 from db.queries import webhooks
+from producers.delivery import queue_door
 from producers.delivery.doors import Door
 from producers.delivery.queue_door import REASON, QueueDoor
 from tests.accepted import ask
@@ -71,3 +73,37 @@ def test_in_and_out(ctx: Context, addresses: tuple[str, str], monkeypatch: pytes
         thread.join()
         broker.connection.release()
     assert ask(ctx, "SELECT count(*) FROM deliveries WHERE delivered_at IS NULL") == [(0,)]
+
+
+def test_a_message_that_takes_long_comes_once(
+    ctx: Context, addresses: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than RabbitMQ waits for a sign of life: it keeps the connection, and sends nothing again."""
+    monkeypatch.setenv("THEIRS", addresses[1])
+    monkeypatch.setattr(queue_door, "HEARTBEAT_S", 1)
+    broker, taken = Broker(addresses[0]), []
+    settings = ctx.settings.model_copy(update={"broker_url": None})
+    given: dict[str, Any] = {"name": "long", "source": "local", "url_env": "THEIRS", "queue": IN}
+    door = QueueDoor(Door(**given), settings, ctx.registry, ctx.vault)
+    for name in (IN, "answers"):
+        Queue(name, durable=True)(broker.connection.default_channel).declare()
+    real = queue_door.receive
+
+    def slow(*args: Any, **named: Any) -> Any:
+        taken.append(1)
+        time.sleep(5)
+        return real(*args, **named)
+
+    monkeypatch.setattr(queue_door, "receive", slow)
+    stopping = threading.Event()
+    thread = threading.Thread(target=door.run, args=(stopping,))
+    broker.send(lines(), reply_to="answers")
+    thread.start()
+    try:
+        assert answer(broker)["repeated"] is False
+        time.sleep(2)  # it would be back by now
+    finally:
+        stopping.set()
+        thread.join()
+        broker.connection.release()
+    assert len(taken) == 1

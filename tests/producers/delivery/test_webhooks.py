@@ -8,11 +8,13 @@ import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from db.queries import deliveries, events, webhooks
 from producers.delivery import server
+from producers.delivery.posting import Poster
 from producers.delivery.signing import headers
 from producers.delivery.webhooks import Webhooks
 from tests.accepted import ask
@@ -233,6 +235,87 @@ def test_a_day_of_failures_disables(ctx: Context, receiver: Receiver, sending: W
         webhooks.enable(session, webhook)
         assert webhooks.redeliver(session, webhook, since=_HOUR) == 1
     assert sending.send(webhook) == 1
+
+
+@pytest.mark.usefixtures("at_once")
+def test_the_day_begins_with_the_first_failure(ctx: Context, receiver: Receiver, sending: Webhooks) -> None:
+    """What was queued, or asked for again, while nobody sent for two days has its day of attempts still."""
+    webhook = add(ctx, receiver, "consultation.completed")
+    end(ctx, 1)
+    receiver.answers = [(500, {})] * 3
+    late = "UPDATE deliveries SET queued_at = queued_at - interval '2 days'"
+    ask(ctx, late)
+    sending.send(webhook)
+    assert state(ctx, webhook) == ("failing", 1, 0)
+    ask(ctx, late)
+    sending.send(webhook)
+    assert state(ctx, webhook) == ("failing", 0, 1)
+    with ctx.transaction() as session:
+        assert webhooks.redeliver(session, webhook, since=_HOUR) == 1
+    ask(ctx, late)
+    sending.send(webhook)
+    assert state(ctx, webhook) == ("failing", 1, 0)
+
+
+def test_a_bug_on_one_webhook_is_no_others(
+    ctx: Context,
+    receiver: Receiver,
+    sending: Webhooks,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is told by its kind alone, and the rest is sent."""
+    bad, good = add(ctx, receiver), add(ctx, receiver)
+    real = Webhooks._send
+
+    def send(self: Webhooks, webhook: uuid.UUID, *more: Any) -> int:
+        if webhook == bad:
+            raise LookupError("ZEBRA")
+        return real(self, webhook, *more)
+
+    monkeypatch.setattr(Webhooks, "_send", send)
+    end(ctx, 1)
+    while sending.begin():
+        pass
+    assert f"webhook {bad}: a bug: LookupError" in caplog.text
+    assert "ZEBRA" not in caplog.text
+    assert (state(ctx, bad)[1], state(ctx, good)[1]) == (2, 0)
+
+
+def test_an_address_that_is_none_is_given_up(ctx: Context, receiver: Receiver, sending: Webhooks) -> None:
+    """One that was added before such were refused: a failure as any other, by its kind."""
+    webhook = add(ctx, receiver)
+    ask(ctx, "UPDATE destinations SET url = url || chr(1)")
+    end(ctx, 1)
+    assert sending.send(webhook) == 0
+    assert ask(ctx, "SELECT error FROM deliveries WHERE attempts > 0") == [("not a URL",)]
+
+
+def test_disabled_meanwhile_gets_no_more(
+    ctx: Context, receiver: Receiver, sending: Webhooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even what was taken for it already, which waits as all else does."""
+    webhook = add(ctx, receiver)
+    end(ctx, 3)
+    real = Poster.post
+
+    def post(*given: Any) -> int:
+        with ctx.transaction() as session:
+            webhooks.disable(session, webhook)
+        return real(*given)
+
+    monkeypatch.setattr(Poster, "post", post)
+    assert sending.send(webhook) == 1
+    assert state(ctx, webhook) == ("disabled: by an operator", 3, 0)
+    assert ask(ctx, "SELECT max(attempts) FROM deliveries WHERE delivered_at IS NULL") == [(0,)]
+
+
+def test_all_get_their_turn(ctx: Context, receiver: Receiver) -> None:
+    """Where more wait than are sent to at once, it is not always the same ones' turn."""
+    waiting = {add(ctx, receiver) for _ in range(3)}
+    end(ctx, 1)
+    with ctx.transaction() as session:
+        assert {deliveries.due(session, "webhook")[0] for _ in range(50)} == waiting
 
 
 def test_a_redirect_is_not_followed(ctx: Context, receiver: Receiver, sending: Webhooks) -> None:

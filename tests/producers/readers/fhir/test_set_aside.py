@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from producers.readers.fhir import Account
+from producers.readers.fhir import Account, gather, source
 from tests.producers.readers.fhir.made import (
     PATIENT,
     Resource,
@@ -52,6 +52,21 @@ HERE = "Bundle.entry[1].resource"
 def test_a_record_with_a_hole_that_could_harm_waits(resource: Resource, path: str) -> None:
     """Named by the element; a current medicine, an allergy, a condition, renal function."""
     assert fault(resource, condition("Gout"))[1] == f"{HERE}.{path}"
+
+
+def test_of_what_is_long_the_beginning_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever cannot be read, memory stays bounded: a cut line, no FHIR, a note with a fault."""
+    for module in (source, gather):
+        monkeypatch.setattr(module, "MAX_TEXT", 200)
+    note = {
+        "resourceType": "DocumentReference",
+        "subject": {"reference": "Patient/p1"},
+        "content": [{"attachment": {"data": "%" * 300}}],
+    }
+    lines = [json.dumps(each) for each in ({"no": "x" * 300}, note, PATIENT, condition("Gout"))]
+    reads = read("\n".join([f'{{"cut": "{"x" * 300}', *lines]))
+    assert [len(each.text) for each in reads if each.error] == [200, 200, 200]
+    assert [each.vignette is not None for each in reads] == [False, False, False, True]
 
 
 @pytest.mark.parametrize(
