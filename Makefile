@@ -24,7 +24,7 @@ demo: $(VENV)/.ready ## the whole story in two minutes: 20 vignettes, one killed
 test: lint ## every check and every test, but for those of minutes: slow, faults
 	$(PY) -m pytest -n 2 -m "not slow"
 
-slow: $(VENV)/.ready ## before a release: whole deployments, on RabbitMQ, and as docker-compose.yml says
+slow: $(VENV)/.ready ## what takes minutes: whole deployments, also on RabbitMQ, and as docker-compose.yml says
 	$(PY) -m pytest -m slow
 
 faults: $(VENV)/.ready ## the fault suite; SCENARIO=24,25 SIZE=5000 SEED=1 WITHOUT=claim,sweeper,late-ack JOBS=2 AGAIN=1
