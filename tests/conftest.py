@@ -28,7 +28,7 @@ from workers.context import Context
 sys.dont_write_bytecode = False  # else every run rewrites each test's asserts anew: 8 s a process
 settings.register_profile("tests", max_examples=50, deadline=None)  # no time is asserted: machines differ
 settings.load_profile("tests")
-LONGEST = ("pipeline", "faults/test_small.py", "producers/test_up.py", "embedded/test_services.py")
+LONGEST = ("pipeline", "faults/test_small.py", "embedded/test_services.py")
 _numbers = itertools.count()
 
 
