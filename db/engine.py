@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import psycopg
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import Session
 
 Role = Literal["enter", "accept", "read", "work"]
@@ -27,6 +28,12 @@ AS = text("""
            set_config('transaction_read_only', CASE :role WHEN 'read' THEN 'on' ELSE 'off' END, true)
 """)
 
+Runs = Session | Connection
+"""What runs a statement: a session in its transaction, or a connection where each is a transaction."""
+
+IDLE_S = 1.0
+"""A connection that lay unused for longer is tested before it is used again: it costs a round trip."""
+
 _TLS = re.compile(r"(SSL error|server certificate|root certificate|server does not support SSL)[^\n]*")
 
 
@@ -34,15 +41,15 @@ _TLS = re.compile(r"(SSL error|server certificate|root certificate|server does n
 def engine_for(url: str) -> Engine:
     """The pooled engine for an address; `postgresql://…` is taken to mean psycopg 3.
 
-    A connection is tested before use (`pool_pre_ping`), so a restarted server costs one reconnection and no
-    error; statements are bounded so that nothing waits for ever on a lock.
+    A connection that was idle is tested before use, so a restarted server costs one reconnection and
+    rarely an error; statements are bounded so that nothing waits for ever on a lock.
     """
-    return create_engine(
+    engine = create_engine(
         make_url(url).set(drivername="postgresql+psycopg"),
         hide_parameters=True,
-        pool_pre_ping=True,
-        pool_size=8,
-        max_overflow=24,
+        pool_size=16,  # what is over it is closed after use, and a connection costs PostgreSQL 10 ms
+        max_overflow=16,
+        pool_use_lifo=True,  # what is in use stays warm, what is idle stays idle
         pool_timeout=30,
         connect_args={
             "connect_timeout": 5,
@@ -51,6 +58,20 @@ def engine_for(url: str) -> Engine:
             "keepalives_idle": 10,
         },
     )
+
+    @event.listens_for(engine, "checkin")
+    def used(_connection: Any, record: Any) -> None:
+        record.info["used"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def test(connection: Any, record: Any, _proxy: Any) -> None:
+        if time.monotonic() - record.info.get("used", float("inf")) > IDLE_S:
+            try:
+                engine.dialect.do_ping(connection)
+            except psycopg.OperationalError:  # it and all that are as old are made anew
+                raise InvalidatePoolError from None
+
+    return engine
 
 
 def why_away(error: DBAPIError | psycopg.Error) -> str | None:
@@ -70,6 +91,14 @@ def transaction(url: str) -> Iterator[Session]:
     """A session in one transaction: committed at the end, rolled back on an exception."""
     with Session(engine_for(url), expire_on_commit=False) as session, session.begin():
         yield session
+
+
+@contextmanager
+def statements(url: str) -> Iterator[Connection]:
+    """A connection where each statement is a transaction of its own: one round trip where `transaction` has
+    three."""
+    with engine_for(url).connect() as connection:
+        yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
 @contextmanager

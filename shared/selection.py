@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
-from shared.chemistry.ensemble_value import beside
 from shared.errors import NotEnoughModels, SettingsError
 from shared.family_mix import Families, count, drawn, fits, how_many
 from shared.registry import Model
@@ -176,6 +175,8 @@ def _merits(
     known = [name for name in names if name in learned.models]
     if strategy == Strategy.PERFORMANCE:
         return {name: learned.models[name].value for name in known}
+    from shared.chemistry.ensemble_value import beside  # numpy, which few processes that draw need
+
     return beside(known, [name for name in staying if name in learned.models], learned)
 
 

@@ -10,6 +10,7 @@ import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ import redis
 from celery import Celery
 
 from db.engine import transaction
-from db.queries import owed_answers
+from db.ids import new_id
+from db.queries import answers, owed_answers
 from db.queries.documents import Vault
-from db.queries.owed_answers import Claim
+from db.queries.owed_answers import Claim, Look, Usage
 from embedded.services import Services
 from producers.intake import Order, accept
 from producers.readers.ndjson import read_ndjson
@@ -32,6 +34,7 @@ from workers.config import celery_config
 from workers.context import Context
 
 ROOT = Path(__file__).parents[1]
+PAID = Usage(100, 50, Decimal("0.00075"), 200)
 TRIO = ("sim-alder-large", "sim-birch-large", "sim-cedar-large")
 
 
@@ -128,6 +131,46 @@ def claim(
     with transaction(ctx.settings.require_database()) as session:
         return owed_answers.claim(
             session, owed_id, holder=holder or ctx.holder, lease_s=lease_s, quarantine=quarantine
+        )
+
+
+def _document(ctx: Context, owed_id: uuid.UUID, kind: str, text: str) -> tuple[Look, dict[str, Any]]:
+    """A sealed text of the owed answer's consultation, to be stored."""
+    with transaction(ctx.settings.require_database()) as session:
+        seen = owed_answers.look(session, owed_id)
+        assert seen is not None
+        key = ctx.vault.key_of(session, seen.document_id)
+    sealed = ctx.vault.sealed(key, kind, text, source_id=seen.source_id, consultation_id=seen.consultation_id)
+    return seen, {**sealed, "retention_days": ctx.vault.retention_days}
+
+
+def store_raw(
+    ctx: Context, owed_id: uuid.UUID, claim: int, text: str = "{}", usage: Usage = PAID
+) -> tuple[uuid.UUID, bool]:
+    """The raw answer of a claim's call comes in; its document, and whether it is the claim's still."""
+    seen, document = _document(ctx, owed_id, "raw_answer", text)
+    with ctx.statements() as session:
+        stored = answers.store_raw(session, owed_id, claim, document, usage, model=seen.model)
+    return document["id"], stored.ours
+
+
+def settle(ctx: Context, owed_id: uuid.UUID, claim: int) -> bool:
+    """An answer to the vignette is read and stored under a claim; whether it still was that claim's."""
+    seen, document = _document(ctx, owed_id, "recommendation", recommendation("aspirin"))
+    read = answers.ReadGeneration("recommend", ["aspirin"], [])
+    model = ctx.registry[seen.model]
+    with ctx.statements() as session:
+        return answers.settle(
+            session,
+            owed_id,
+            claim,
+            new_id(),
+            read,
+            document,
+            raw_id=new_id(),
+            latency_s=1.0,
+            model=model,
+            returned="m",
         )
 
 

@@ -1,0 +1,1 @@
+import shared.startup  # noqa: F401 - its import is what counts

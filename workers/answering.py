@@ -90,7 +90,7 @@ Refusal = Again | Quarantine | Stopping | Deferred | Lost | Unknown
 def answer(ctx: Context, owed_id: uuid.UUID, *, quarantine: bool = False) -> Refusal | None:
     """Bring one owed answer to its end if it can be; None when there is nothing more to do here."""
     while True:
-        with ctx.transaction() as session:
+        with ctx.statements() as session:
             seen = owed_answers.look(session, owed_id)
             if seen is None:
                 return Unknown()
@@ -109,7 +109,7 @@ def answer(ctx: Context, owed_id: uuid.UUID, *, quarantine: bool = False) -> Ref
             return Stopping()
         model = ctx.registry.get(seen.model)
         if model is None:  # taken out of models.toml since it was drawn
-            with ctx.transaction() as session:
+            with ctx.statements() as session:
                 owed_answers.excuse(session, owed_id, "unknown_model")
             continue
         place = enter(ctx, seen, model)
@@ -117,7 +117,7 @@ def answer(ctx: Context, owed_id: uuid.UUID, *, quarantine: bool = False) -> Ref
             return _put_off(ctx, seen, place)
         with place:
             begun = time.monotonic()
-            with ctx.transaction() as session:
+            with ctx.statements() as session:
                 claim = owed_answers.claim(
                     session,
                     owed_id,
@@ -126,7 +126,7 @@ def answer(ctx: Context, owed_id: uuid.UUID, *, quarantine: bool = False) -> Ref
                     quarantine=quarantine,
                 )
             if claim is None:  # another copy was quicker: look again
-                with ctx.transaction() as session:
+                with ctx.statements() as session:
                     now = owed_answers.look(session, owed_id)
                 place.lost(theirs=now is not None and now.claims > seen.claims)
                 continue
@@ -160,15 +160,14 @@ def _attempt(
 
     None: the row says what comes next.
     """
-    reply = raw = None
+    paid = raw = None
     masked: int | None = None  # not known before there is a question
     try:
-        with ctx.transaction() as session:
-            names = ctx.registry.names()
-            question = question_for(session, ctx.vault, seen, claim, model=model, names=names)
-            if claim.raw_id is not None:
-                stored = Raw.stored(claim.raw_id, ctx.vault.open(session, claim.raw_id))
-        if claim.raw_id is not None:
+        names = ctx.registry.names()
+        with ctx.statements() as db:
+            question = question_for(db, ctx.vault, seen, claim, model=model, names=names)
+        if claim.raw_id is not None and question.raw is not None:
+            stored = Raw.stored(claim.raw_id, question.raw)
             return Settled() if read_stored(ctx, seen, claim, model, stored, question) else None
         masked = question.masked
         if not Policy.model_validate(seen.policy).allows(candidate(model)):
@@ -186,8 +185,9 @@ def _attempt(
             # so that repeats of a vignette are repeats; what a real provider makes of it is not known
             seed=seen.seed % 2**31 if model.simulated else None,
         )
+        paid = (reply, question)
         place.leave("answered", tokens=_sum(reply.prompt_tokens, reply.completion_tokens))
-        raw = hold(ctx, lambda: store_raw(ctx, seen, claim, model, reply, masked))
+        raw = hold(ctx, lambda: store_raw(ctx, seen, claim, model, reply, question))
         return Settled() if raw and read_stored(ctx, seen, claim, model, raw, question) else None
     except GivenUp as error:
         # no token was paid for what was never sent
@@ -218,10 +218,9 @@ def _attempt(
         # PostgreSQL was away for longer than we hold, or the site's key is rotated and this process has the
         # old one alone: nobody's fault, so nothing is counted; what was paid for is stored if it still can be
         def give_back() -> None:
-            if reply is not None and raw is None and away:
-                store_raw(ctx, seen, claim, model, reply, masked)
-            outcome = "unsent" if reply is None else "lost"
-            _give_back(ctx, seen, claim, outcome, None if reply is None else masked)
+            if paid is not None and raw is None and away:
+                store_raw(ctx, seen, claim, model, *paid)
+            _give_back(ctx, seen, claim, "lost" if paid else "unsent", masked if paid else None)
 
         away = isinstance(error, OperationalError)
         hold(ctx, give_back)

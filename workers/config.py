@@ -6,6 +6,7 @@ from typing import Any
 
 from kombu import Queue
 
+from shared.addresses import address
 from shared.broker import SWEEP, broker_config, queues
 from shared.settings import Settings
 
@@ -16,6 +17,8 @@ def celery_config(settings: Settings, visibility_s: float) -> dict[str, Any]:
     return {
         "task_routes": {"consilium.recompute_*": {"queue": "periodic"}},
         **broker_config(broker, settings.visibility_s or visibility_s),
+        # one client per channel, where kombu makes one per message
+        **({} if address(broker).rabbitmq else {"broker_transport": "workers.redis_transport:Transport"}),
         # wait for the broker for ever: an outage is no reason to end
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import redis
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
-from db.engine import transaction
+from db.engine import statements, transaction
 from db.queries.documents import Vault
 from shared.registry import Registry, load_registry
 from shared.safety.rules import Knowledge, load
@@ -60,6 +61,10 @@ class Context:
     def transaction(self) -> AbstractContextManager[Session]:
         """A short transaction on the pool of this process."""
         return transaction(self.settings.require_database())
+
+    def statements(self) -> AbstractContextManager[Connection]:
+        """A connection of that pool where each statement is a transaction of its own."""
+        return statements(self.settings.require_database())
 
 
 @lru_cache(maxsize=1)

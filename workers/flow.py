@@ -99,12 +99,9 @@ def _settle(
                 if not any(excused):
                     return Ask(gone[0].kind, ()), new
             case OweReviews(generations):
-                for reviewer, item in pairs(
-                    sorted(generations), k=ctx.settings.reviews_per_answer, seed=found.seed
-                ):
-                    owed_answers.owe_review(
-                        session, new_id(), found.id, seat=reviewer, about=generations[item]
-                    )
+                drawn = pairs(sorted(generations), k=ctx.settings.reviews_per_answer, seed=found.seed)
+                reviews = [(reviewer, generations[item]) for reviewer, item in drawn]
+                owed_answers.owe_reviews(session, found.id, reviews)
             case _:
                 return step, new
 

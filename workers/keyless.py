@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from celery import Celery
 
+from shared import startup
 from shared.settings import get_settings
 from workers.config import celery_config
 
@@ -18,3 +19,4 @@ unacknowledged messages out again."""
 app = Celery("consilium")
 app.conf.update(celery_config(get_settings(), _VISIBILITY_S))
 app.conf.beat_sync_every = 1  # the schedule's file is as old as beat's last act: its health check
+startup.over()

@@ -26,6 +26,7 @@ from sqlalchemy.exc import OperationalError
 
 from db.engine import engine_for
 from db.queries import consultations, owed_answers, workers
+from shared import startup
 from shared.masking import installed_finders
 from shared.medications import normalise
 from workers.clients import calls_in_flight, client_for
@@ -54,6 +55,7 @@ def log_plainly(**_: Any) -> None:
 def begin(sender: Any, **_: Any) -> None:
     """Register, and let what a former self held go on at once instead of at its leases' end."""
     _warm()
+    startup.over()
     log_plainly()  # Celery sets up logging after this signal
     ctx = get_context()
     ctx.name = str(sender.hostname)

@@ -11,9 +11,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import text
-from sqlalchemy.orm import Session
+from sqlalchemy import select
 
+from db.engine import Runs
 from db.queries.documents import Vault
 from db.queries.owed_answers import Claim, Look
 from db.tables import Prompt as StoredPrompt
@@ -27,14 +27,7 @@ from shared.reading import read_answer
 from shared.registry import Model
 from shared.review_design import slots
 from shared.schemas import Recommendation, ReviewAnswer, Vignette
-
-# What this reviewer is to review, and which of it the owed answer is about.
-REVIEWED = text("""
-    SELECT g.id, g.seat, g.document_id
-    FROM owed_answers o JOIN generations g ON g.id = o.about AND g.source_id = o.source_id
-    WHERE o.consultation_id = :consultation_id AND o.kind = 'review' AND o.seat = :seat AND o.state <> 'void'
-""")
-
+from shared.sealing import DataKey
 
 IN_FORCE = {prompt.id: prompt for prompt in (prompts.GENERATE, prompts.REVIEW)}
 """By their ids, which are digests of them: what is at hand need not be read."""
@@ -42,8 +35,12 @@ IN_FORCE = {prompt.id: prompt for prompt in (prompts.GENERATE, prompts.REVIEW)}
 
 @dataclass(frozen=True, repr=False)
 class Question:
-    """Messages and the schema of the answer; for a review, what the reviewer is shown."""
+    """Messages and the schema of the answer; for a review, what the reviewer is shown.
 
+    `key` seals what is stored of the answer; `raw` is a stored answer that is to be read instead of asking.
+    """
+
+    key: DataKey
     messages: list[prompts.Message]
     schema_name: str
     schema: dict[str, Any]
@@ -54,32 +51,43 @@ class Question:
     shown_characters: int | None = None  # length of the answer as the reviewer sees it
     mask: Mask | None = None  # a remote model's: by it the answer is unmasked
     masked: int | None = None  # how many places of the messages were masked; None: they are not masked
+    raw: str | None = None
 
 
 def question_for(
-    session: Session, vault: Vault, seen: Look, claim: Claim, *, model: Model, names: Collection[str]
+    session: Runs, vault: Vault, seen: Look, claim: Claim, *, model: Model, names: Collection[str]
 ) -> Question:
     """The question of an owed answer to `model`; a repair of its unreadable answer where that is due.
 
     `names`: all that a model may call itself by. Raises `ErasedError`.
     """
-    vignette = Vignette.model_validate_json(vault.open(session, seen.document_id))
+    others = [id_ for id_ in (seen.about_document_id, claim.repair_of, claim.raw_id) if id_ is not None]
+    key, texts = vault.open_record(session, seen.document_id, *others)
+    vignette = Vignette.model_validate_json(texts[seen.document_id])
     prompt = _prompt(session, seen.prompt_id)
     shown = _Shown(vignette, model, Policy.model_validate(seen.policy))
     case = shown(prompts.render_case(vignette) if shown.mask is None else shown.mask.case)
-    key = vault.site_key.digest("unknown drug")
+    drugs = vault.site_key.digest("unknown drug")
     current = frozenset(
-        code for taken in vignette.context.medications for code in ingredients(taken.name, key=key)
+        code for taken in vignette.context.medications for code in ingredients(taken.name, key=drugs)
     )
-    if seen.kind == "generation":
-        question = Question(prompts.generate_messages(prompt, case), "recommendation", prompt.schema, current)
+    if seen.about_document_id is None:
+        messages = prompts.generate_messages(prompt, case)
+        question = Question(key, messages, "recommendation", prompt.schema, current)
     else:
-        question = _review(session, vault, seen, prompt, case, shown, names, current)
+        about = Recommendation.model_validate_json(texts[seen.about_document_id])
+        question = _review(key, seen, prompt, case, about, shown, names, current)
     messages = question.messages
     if claim.repair_of is not None:
-        raw = json.loads(vault.open(session, claim.repair_of))["text"]
+        raw = json.loads(texts[claim.repair_of])["text"]
         messages = prompts.repair_messages(messages, shown(raw), fault_of(raw, seen.kind))
-    return replace(question, messages=messages, mask=shown.mask, masked=shown.masked)
+    return replace(
+        question,
+        messages=messages,
+        mask=shown.mask,
+        masked=shown.masked,
+        raw=None if claim.raw_id is None else texts[claim.raw_id],
+    )
 
 
 class _Shown:
@@ -109,23 +117,21 @@ def fault_of(raw: str, kind: str) -> str:
 
 
 def _review(
-    session: Session,
-    vault: Vault,
+    key: DataKey,
     seen: Look,
     prompt: prompts.Prompt,
     case: str,
+    about: Recommendation,
     shown: _Shown,
     names: Collection[str],
     current: frozenset[str],
 ) -> Question:
     """The answer as the reviewer sees it: re-rendered, scrubbed, labelled and fenced as drawn."""
-    rows = session.execute(REVIEWED, {"consultation_id": seen.consultation_id, "seat": seen.seat}).all()
-    item, document_id = next((row.seat, row.document_id) for row in rows if row.id == seen.about)
-    slot = next(s for s in slots(seen.seat, (row.seat for row in rows), seen.seed) if s.item == item)
-    recommendation = Recommendation.model_validate_json(vault.open(session, document_id))
-    rendered = render_answer(recommendation, names)
+    slot = next(s for s in slots(seen.seat, seen.reviewed, seen.seed) if s.item == seen.about_seat)
+    rendered = render_answer(about, names)
     answer = shown(rendered.text)
     return Question(
+        key,
         prompts.review_messages(prompt, case, answer, slot.label, slot.fence),
         "review",
         prompt.schema,
@@ -137,9 +143,10 @@ def _review(
     )
 
 
-def _prompt(session: Session, prompt_id: str) -> prompts.Prompt:
+def _prompt(session: Runs, prompt_id: str) -> prompts.Prompt:
     """The prompt that was fixed when the consultation was accepted, whatever is in force by now."""
     if (ours := IN_FORCE.get(prompt_id)) is not None:
         return ours
-    stored = session.get_one(StoredPrompt, prompt_id)
-    return prompts.Prompt(stored.id, stored.kind, stored.name, stored.template, stored.output_schema)
+    of = StoredPrompt
+    stored = select(of.id, of.kind, of.name, of.template, of.output_schema).where(of.id == prompt_id)
+    return prompts.Prompt(*session.execute(stored).one())

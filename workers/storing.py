@@ -11,17 +11,14 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import insert
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
 
 from db.ids import new_id
-from db.queries import model_versions, owed_answers
+from db.queries import answers, owed_answers
 from db.queries.owed_answers import Claim, Look, Usage
-from db.tables import Generation, Review
-from shared.errors import ErasedError, UnreadableAnswer
+from shared.errors import UnreadableAnswer
 from shared.medications import ingredients
 from shared.reading import read_answer
 from shared.registry import Model, price
@@ -53,38 +50,37 @@ class Raw:
 
 
 def store_raw(
-    ctx: Context, seen: Look, claim: Claim, model: Model, reply: Reply, masked: int | None = None
+    ctx: Context, seen: Look, claim: Claim, model: Model, reply: Reply, question: Question
 ) -> Raw | None:
-    """First commit: the raw answer as it came, its usage and its call (`masked`: of its question). None if it
-    is not to be read: the claim is no longer ours (late), or the text was erased meanwhile."""
+    """First commit: the raw answer as it came, its usage and its call. None if it is not to be read: the
+    claim is no longer ours (late), or the text was erased meanwhile."""
     usage = Usage(
         reply.prompt_tokens,
         reply.completion_tokens,
         price(model, reply.prompt_tokens, reply.completion_tokens),
         200,
-        masked,
+        question.masked,
     )
     body = json.dumps({"text": reply.raw_text, "returned": reply.returned, "latency_s": reply.duration_s})
-    with ctx.transaction() as session:
-        try:
-            key = ctx.vault.key_of(session, seen.document_id)
-        except ErasedError:
-            owed_answers.close_call(session, seen.id, claim.claim, "failed", usage, "erased")
-            owed_answers.release(session, seen.id, claim.claim, reason="erased", counted=True, excuse=True)
-            return None
-        raw_id = _put(ctx, session, key, "raw_answer", body, seen)
-        ours = owed_answers.attach_raw(session, seen.id, claim.claim, raw_id)
-        owed_answers.close_call(session, seen.id, claim.claim, "answered" if ours else "late", usage)
-        back(ctx, session, model)
-        return Raw.stored(raw_id, body) if ours else None
+    document = _sealed(ctx, seen, question.key, "raw_answer", body)
+    with ctx.statements() as session:
+        stored = answers.store_raw(session, seen.id, claim.claim, document, usage, model=model.name)
+    if stored.failing or not stored.kept:
+        with ctx.transaction() as session:
+            back(ctx, session, model)
+            if not stored.kept:
+                owed_answers.close_call(session, seen.id, claim.claim, "failed", usage, "erased")
+                owed_answers.release(
+                    session, seen.id, claim.claim, reason="erased", counted=True, excuse=True
+                )
+    return Raw.stored(document["id"], body) if stored.ours else None
 
 
-def _put(ctx: Context, session: Session, key: DataKey, kind: str, text: str, seen: Look) -> uuid.UUID:
-    """Seal and store one text of this consultation; its document's id."""
-    row = ctx.vault.sealed(key, kind, text, source_id=seen.source_id, consultation_id=seen.consultation_id)
-    ctx.vault.store(session, [row])
-    document_id: uuid.UUID = row["id"]
-    return document_id
+def _sealed(ctx: Context, seen: Look, key: DataKey, kind: str, text: str) -> dict[str, Any]:
+    """One text of this consultation, sealed: its document's row."""
+    vault = ctx.vault
+    row = vault.sealed(key, kind, text, source_id=seen.source_id, consultation_id=seen.consultation_id)
+    return {**row, "retention_days": vault.retention_days}
 
 
 def read_stored(
@@ -129,56 +125,32 @@ def _settle(
     raw: Raw,
     parsed: Recommendation | ReviewAnswer,
 ) -> None:
-    with ctx.transaction() as session:
-        version = model_versions.ensure_version(
-            session,
-            provider=model.provider,
-            name=model.name,
-            returned=raw.returned[:200] if raw.returned else None,
-            parameters_digest=model.parameters_digest,
-            family=model.family,
-            location=model.location,
-            simulated=model.simulated,
+    read: answers.ReadGeneration | answers.ReadReview
+    if isinstance(parsed, Recommendation):
+        read = answers.ReadGeneration(parsed.decision, *_codes(ctx, parsed, question.current))
+        document = _sealed(ctx, seen, question.key, "recommendation", parsed.model_dump_json())
+    else:
+        read = answers.ReadReview(
+            parsed.grade, question.label, question.position, question.scrubbed, question.shown_characters
         )
-        answer_id = new_id()
-        # the key first, as whoever erases takes it: neither then waits for the other
-        key = ctx.vault.key_of(session, seen.document_id)
-        if not owed_answers.settle(session, seen.id, claim.claim, answer_id):
-            return  # no longer ours: the row's own answer stands
-        if isinstance(parsed, Recommendation):
-            document_id = _put(ctx, session, key, "recommendation", parsed.model_dump_json(), seen)
-        else:
-            document_id = _put(ctx, session, key, "critique", parsed.critique, seen)
-        common = {
-            "id": answer_id,
-            "source_id": seen.source_id,
-            "consultation_id": seen.consultation_id,
-            "owed_answer_id": seen.id,
-            "seat": seen.seat,
-            "occupancy": seen.occupancy,
-            "model_version_id": version,
-            "raw_document_id": raw.id,
-            "document_id": document_id,
-            "latency_s": raw.latency_s,
-        }
-        if isinstance(parsed, Recommendation):
-            codes = _codes(ctx, parsed, question.current)
-            session.execute(insert(Generation).values(**common, decision=parsed.decision, **codes))
-        else:
-            session.execute(
-                insert(Review).values(
-                    **common,
-                    generation_id=seen.about,
-                    grade=parsed.grade,
-                    label=question.label,
-                    position=question.position,
-                    scrubbed=question.scrubbed,
-                    shown_characters=question.shown_characters,
-                )
-            )
+        document = _sealed(ctx, seen, question.key, "critique", parsed.critique)
+    with ctx.statements() as session:
+        # where the claim is no longer ours, the row's own answer stands
+        answers.settle(
+            session,
+            seen.id,
+            claim.claim,
+            new_id(),
+            read,
+            document,
+            raw_id=raw.id,
+            latency_s=raw.latency_s,
+            model=model,
+            returned=raw.returned[:200] if raw.returned else None,
+        )
 
 
-def _codes(ctx: Context, parsed: Recommendation, current: frozenset[str]) -> dict[str, list[str]]:
+def _codes(ctx: Context, parsed: Recommendation, current: frozenset[str]) -> tuple[list[str], list[str]]:
     """The ingredients that are started, less those the patient takes already, and those that are stopped."""
     starts: set[str] = set()
     stops: set[str] = set()
@@ -188,7 +160,7 @@ def _codes(ctx: Context, parsed: Recommendation, current: frozenset[str]) -> dic
             stops.update(codes)
         elif medication.action == "start":
             starts.update(code for code in codes if code not in current)
-    return {"starts": sorted(starts), "stops": sorted(stops)}
+    return sorted(starts), sorted(stops)
 
 
 def hold(ctx: Context, store: Callable[[], T]) -> T:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from db.engine import transaction
+from db.engine import Runs, transaction
 from db.ids import new_id
 from db.queries.bulk import insert_rows
 from db.tables import ClinicalDocument
@@ -52,7 +52,7 @@ class Vault:
 
     def __init__(self, site_key: SiteKey, retention_days: int) -> None:
         self.site_key = site_key
-        self._retention_days = retention_days
+        self.retention_days = retention_days
 
     @classmethod
     def of(cls, settings: Settings) -> Vault:
@@ -90,6 +90,16 @@ class Vault:
             raise ErasedError("the text of this record was erased")
         return self.site_key.unwrap(row.id, row.wrapped)
 
+    def open_record(
+        self, session: Runs, document_id: uuid.UUID, *others: uuid.UUID
+    ) -> tuple[Key, dict[uuid.UUID, str]]:
+        """A record's key, and its texts by their ids, in one round trip. Raises `ErasedError`."""
+        rows = session.execute(OPEN, {"ids": [document_id, *others]}).all()
+        if not rows:
+            raise ErasedError("the text of this record was erased")
+        key = self.site_key.unwrap(rows[0].key_id, rows[0].wrapped)
+        return key, {row.id: key.open(row.ciphertext, row.id) for row in rows}
+
     def sealed(
         self,
         key: Key,
@@ -112,21 +122,21 @@ class Vault:
 
     def store(self, session: Session, rows: list[dict[str, Any]]) -> None:
         """Store sealed rows; they expire by the database's clock."""
-        session.execute(STORE, [{**row, "retention_days": self._retention_days} for row in rows])
+        session.execute(STORE, [{**row, "retention_days": self.retention_days} for row in rows])
 
     def store_many(self, session: Session, rows: list[dict[str, Any]]) -> None:
         """The same for a batch: one statement for all."""
         expires = ("expires_at", "now() + make_interval(days => :retention_days)")
-        insert_rows(session, ClinicalDocument, rows, (expires,), retention_days=self._retention_days)
+        insert_rows(session, ClinicalDocument, rows, (expires,), retention_days=self.retention_days)
 
-    def open(self, session: Session, document_id: uuid.UUID) -> str:
+    def open(self, session: Runs, document_id: uuid.UUID) -> str:
         """The text of a document. Raises `ErasedError` if its key is gone."""
         try:
             return self.open_all(session, [document_id])[document_id]
         except KeyError:
             raise ErasedError("the text of this record was erased") from None
 
-    def open_all(self, session: Session, document_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
+    def open_all(self, session: Runs, document_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
         """The texts of documents by their ids, in one round trip; erased ones are left out."""
         return {
             row.id: self.site_key.unwrap(row.key_id, row.wrapped).open(row.ciphertext, row.id)

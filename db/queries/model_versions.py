@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from db.engine import Runs
 from db.ids import new_id
 from shared.registry import Model
 
@@ -48,29 +49,25 @@ def predecessors(session: Session) -> dict[uuid.UUID, uuid.UUID]:
     return {row.id: row.predecessor_id for row in session.execute(PREDECESSORS)}
 
 
-def ensure_version(
-    session: Session,
-    *,
-    provider: str,
-    name: str,
-    returned: str | None,
-    parameters_digest: str,
-    family: str,
-    location: str,
-    simulated: bool,
-) -> uuid.UUID:
-    """The id of exactly this version, made if it is new."""
+def ensure_version(session: Runs, model: Model, returned: str | None = None) -> uuid.UUID:
+    """The id of the version that this configuration answered with as `returned`, made if it is new."""
     values = {
-        "provider": provider,
-        "name": name,
+        "provider": model.provider,
+        "name": model.name,
         "returned": returned,
-        "parameters_digest": parameters_digest,
+        "parameters_digest": model.parameters_digest,
     }
     found = session.execute(FIND, values).scalar_one_or_none()
     if found is None:
         session.execute(
             ENSURE,
-            {**values, "id": new_id(), "family": family, "location": location, "simulated": simulated},
+            {
+                **values,
+                "id": new_id(),
+                "family": model.family,
+                "location": model.location,
+                "simulated": model.simulated,
+            },
         )
         found = session.execute(FIND, values).scalar_one()
     return uuid.UUID(str(found))
@@ -91,16 +88,7 @@ def versions_for_seats(session: Session, models: Iterable[Model]) -> dict[str, u
     known = {row.name: row.id for row in session.execute(CURRENT, given)}
     for model in asked:
         if model.name not in known:
-            known[model.name] = ensure_version(
-                session,
-                provider=model.provider,
-                name=model.name,
-                returned=None,
-                parameters_digest=model.parameters_digest,
-                family=model.family,
-                location=model.location,
-                simulated=model.simulated,
-            )
+            known[model.name] = ensure_version(session, model)
     return known
 
 

@@ -9,12 +9,16 @@ A lease that ran out leaves `claimed_until` in the past and not NULL: the next c
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
+
+from db.engine import Runs
+from db.ids import new_id
 
 CRASHES_BEFORE_QUARANTINE = 2
 CRASHES_BEFORE_EXCUSE = 3
@@ -27,11 +31,18 @@ LOOK = text("""
            greatest(extract(epoch FROM o.not_before - now()), 0)::float AS waits_s,
            o.claims, o.raw_id IS NOT NULL AS stored,
            c.document_id, c.seed, c.n, c.kind AS task_kind, c.priority,
-           m.name AS model, m.id AS model_version_id, s.policy, s.name AS source
+           m.name AS model, m.id AS model_version_id, s.policy, s.name AS source,
+           g.seat AS about_seat, g.document_id AS about_document_id,
+           ARRAY(SELECT reviewed.seat
+                 FROM owed_answers r
+                 JOIN generations reviewed ON reviewed.id = r.about AND reviewed.source_id = r.source_id
+                 WHERE o.kind = 'review' AND r.consultation_id = o.consultation_id AND r.kind = 'review'
+                   AND r.seat = o.seat AND r.state <> 'void') AS reviewed
     FROM owed_answers o
     JOIN consultations c ON c.id = o.consultation_id AND c.source_id = o.source_id
     JOIN model_versions m ON m.id = o.model_version_id
     JOIN sources s ON s.id = o.source_id
+    LEFT JOIN generations g ON g.id = o.about AND g.source_id = o.source_id
     WHERE o.id = :id
 """)
 
@@ -62,19 +73,20 @@ CLAIM = text("""
 
 # The call's outcome, tokens and cost, once: only a call that was given up for lost may end otherwise yet.
 # What is known of its cost is spent by its consultation.
-CLOSE_CALL = text("""
-    WITH closed AS (
+CLOSED = """
         UPDATE model_calls
-        SET outcome = :outcome, ended_at = now(), error_kind = :error_kind, status = :status,
+        SET outcome = {outcome}, ended_at = now(), error_kind = :error_kind, status = :status,
             prompt_tokens = :prompt_tokens, completion_tokens = :completion_tokens, cost_usd = :cost_usd,
             masked = :masked
-        WHERE owed_answer_id = :id AND claim = :claim AND (outcome IS NULL OR outcome = 'lost')
+        {only} owed_answer_id = :id AND claim = :claim AND (outcome IS NULL OR outcome = 'lost')
         RETURNING owed_answer_id, source_id, cost_usd
-    )
+"""
+SPENT = """
     UPDATE consultations c SET spent_usd = c.spent_usd + closed.cost_usd
     FROM closed JOIN owed_answers o ON o.id = closed.owed_answer_id AND o.source_id = closed.source_id
     WHERE c.id = o.consultation_id AND c.source_id = o.source_id AND closed.cost_usd > 0
-""")
+"""
+CLOSE_CALL = text(f"WITH closed AS ({CLOSED.format(outcome=':outcome', only='WHERE')}) {SPENT}")
 
 # A paid answer that could not be read: what follows it is a repair, not a double payment. The claim that read
 # it need not be the one that paid for it.
@@ -83,26 +95,6 @@ MARK_MALFORMED = text("""
     WHERE owed_answer_id = :id AND outcome = 'answered'
       AND claim = (SELECT max(claim) FROM model_calls
                    WHERE owed_answer_id = :id AND claim <= :claim AND outcome = 'answered')
-""")
-
-# A raw answer is on record as soon as its body is read; only the claim that made the call may attach it.
-ATTACH_RAW = text("""
-    UPDATE owed_answers SET raw_id = :raw_id, limited_since = NULL
-    WHERE id = :id AND state = 'owed' AND claims = :claim
-""")
-
-# The answer is read and stored: the row is done. That is progress, which is not indexed, so both updates are
-# HOT.
-SETTLE = text("""
-    WITH settled AS (
-        UPDATE owed_answers
-        SET state = 'answered', answer_id = :answer_id, raw_id = NULL, repair_of = NULL,
-            claimed_until = NULL, not_before = NULL
-        WHERE id = :id AND state = 'owed' AND claims = :claim
-        RETURNING consultation_id, source_id
-    )
-    UPDATE consultations c SET progressed_at = now(), held = NULL, fruitless = 0
-    FROM settled s WHERE c.id = s.consultation_id AND c.source_id = s.source_id
 """)
 
 # The claim ends without an answer: counted or not, now or later, with a repair to ask for, or for good. A row
@@ -165,14 +157,16 @@ END_LEASES_OF_FORMER_SELF = text("""
 """)
 
 # The reviews that a consultation owes, once it is known who answered. Twice is once.
-OWE_REVIEW = text("""
+OWE_REVIEWS = text("""
     INSERT INTO owed_answers
         (id, source_id, consultation_id, kind, seat, occupancy, about, model_version_id, prompt_id)
-    SELECT :id, c.source_id, c.id, 'review', s.seat, s.occupancy, :about, s.model_version_id,
+    SELECT owed.id, c.source_id, c.id, 'review', s.seat, s.occupancy, owed.about, s.model_version_id,
            c.review_prompt_id
     FROM consultations c
+    CROSS JOIN unnest(CAST(:ids AS uuid[]), CAST(:seats AS int[]), CAST(:abouts AS uuid[]))
+                 AS owed (id, seat, about)
     JOIN seats s ON s.consultation_id = c.id AND s.source_id = c.source_id
-                AND s.seat = :seat AND s.left_because IS NULL
+                AND s.seat = owed.seat AND s.left_because IS NULL
     WHERE c.id = :consultation_id
     ON CONFLICT ON CONSTRAINT uq_owed_answers__key DO NOTHING
 """)
@@ -211,6 +205,9 @@ class Look:
     model_version_id: uuid.UUID
     policy: dict[str, Any]
     source: str
+    about_seat: int | None  # of a review: whose answer it is about, where that lies,
+    about_document_id: uuid.UUID | None
+    reviewed: list[int]  # and the seats of all that this reviewer reviews
 
 
 @dataclass(frozen=True)
@@ -235,14 +232,14 @@ class Usage:
     masked: int | None = None  # places of the messages that were masked; None: not masked, or not sent
 
 
-def look(session: Session, owed_id: uuid.UUID) -> Look | None:
+def look(session: Runs, owed_id: uuid.UUID) -> Look | None:
     """The owed answer, or None if there is no such row."""
     row = session.execute(LOOK, {"id": owed_id}).one_or_none()
     return Look(**row._mapping) if row else None
 
 
 def claim(
-    session: Session, owed_id: uuid.UUID, *, holder: str, lease_s: float, quarantine: bool
+    session: Runs, owed_id: uuid.UUID, *, holder: str, lease_s: float, quarantine: bool
 ) -> Claim | None:
     """Try to claim for `lease_s` seconds; None if it is settled, busy, waiting, or for quarantine only."""
     below = CRASHES_BEFORE_EXCUSE if quarantine else CRASHES_BEFORE_QUARANTINE
@@ -263,30 +260,8 @@ def close_call(
     """Book how a call ended; what is booked already stays."""
     session.execute(
         CLOSE_CALL,
-        {
-            "id": owed_id,
-            "claim": claim_number,
-            "outcome": outcome,
-            "error_kind": error_kind,
-            "status": usage.status,
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "cost_usd": usage.cost_usd,
-            "masked": usage.masked,
-        },
+        {"id": owed_id, "claim": claim_number, "outcome": outcome, "error_kind": error_kind, **vars(usage)},
     )
-
-
-def attach_raw(session: Session, owed_id: uuid.UUID, claim_number: int, raw_id: uuid.UUID) -> bool:
-    """Attach a stored raw answer; False if the claim is no longer ours (the answer came late)."""
-    done = session.execute(ATTACH_RAW, {"id": owed_id, "claim": claim_number, "raw_id": raw_id})
-    return _changed(done) == 1
-
-
-def settle(session: Session, owed_id: uuid.UUID, claim_number: int, answer_id: uuid.UUID) -> bool:
-    """Mark as answered; False if the claim is no longer ours."""
-    done = session.execute(SETTLE, {"id": owed_id, "claim": claim_number, "answer_id": answer_id})
-    return _changed(done) == 1
 
 
 def release(
@@ -333,7 +308,7 @@ def give_back(session: Session, owed_id: uuid.UUID, claim_number: int) -> None:
     session.execute(GIVE_BACK, {"id": owed_id, "claim": claim_number})
 
 
-def excuse(session: Session, owed_id: uuid.UUID, reason: str) -> None:
+def excuse(session: Runs, owed_id: uuid.UUID, reason: str) -> None:
     """Excuse a row that nobody holds."""
     session.execute(EXCUSE, {"id": owed_id, "reason": reason})
 
@@ -344,13 +319,18 @@ def end_leases_of_former_self(session: Session, *, name: str, holder: str) -> in
     return found
 
 
-def owe_review(
-    session: Session, review_id: uuid.UUID, consultation_id: uuid.UUID, *, seat: int, about: uuid.UUID
+def owe_reviews(
+    session: Session, consultation_id: uuid.UUID, reviews: Sequence[tuple[int, uuid.UUID]]
 ) -> None:
-    """Owe one review of generation `about` by the occupant of `seat`."""
+    """Owe these reviews: each by the occupant of a seat, about a generation."""
     session.execute(
-        OWE_REVIEW,
-        {"id": review_id, "consultation_id": consultation_id, "seat": seat, "about": about},
+        OWE_REVIEWS,
+        {
+            "consultation_id": consultation_id,
+            "ids": [new_id() for _ in reviews],
+            "seats": [seat for seat, _ in reviews],
+            "abouts": [about for _, about in reviews],
+        },
     )
 
 

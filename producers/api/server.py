@@ -26,6 +26,7 @@ def serve(settings: Settings, host: str | None = None, port: int | None = None) 
             f"the API cannot listen on {host}: {error.strerror}; set CONSILIUM_API_HOST and "
             "CONSILIUM_API_PORT (0: a free one)"
         ) from None
+    startup.over()
     shown = f"[{host}]" if ":" in host else host
     print(f"api on http://{shown}:{listening.getsockname()[1]}", flush=True)
     # no access log: paths hold ids only, but queries may hold whatever a client puts there

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from rich.console import Console
@@ -18,10 +18,12 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from db.engine import transaction, why_away
-from db.queries.documents import Vault
 from shared.errors import ConsiliumError, SettingsError
-from shared.registry import Registry, load_registry
 from shared.settings import get_settings
+
+if TYPE_CHECKING:
+    from db.queries.documents import Vault
+    from shared.registry import Registry
 
 EXIT_USAGE = 2
 EXIT_SET_ASIDE = 6
@@ -100,11 +102,15 @@ def away(error: OperationalError | psycopg.OperationalError) -> Away:
 
 def vault() -> Vault:
     """The site's vault, for reading and writing sealed text."""
+    from db.queries.documents import Vault  # all tables, which a command without text does not need
+
     return Vault.of(get_settings())
 
 
 def registry() -> Registry:
     """The models in force."""
+    from shared.registry import load_registry
+
     return load_registry(get_settings().require_models_file())
 
 

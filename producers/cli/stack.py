@@ -65,10 +65,11 @@ def commands(
 ) -> dict[str, tuple[list[str], str]]:
     """Command line and pattern of the ready line, by name, of all our own processes but the panel.
 
-    `app` is the module of the Celery application, `pool` that of the workers that call models. Secrets
+    `app` is the module of the workers' Celery application, `pool` that of those that call models. Secrets
     (addresses with passwords, Flower's credentials) are in their environment, never here.
     """
-    celery = [*_PYTHON, "celery", "-A", app]
+    celery = [*_PYTHON, "workers", app]
+    keyless = [*_PYTHON, "workers", "workers.keyless"]
     ready = r"\bready\.$"
     models = "remote,remote.urgent,local,local.urgent"
     flower = [f"--port={flower_port}", "--address=127.0.0.1", "--max_tasks=10000"]
@@ -79,8 +80,8 @@ def commands(
         "conclude": (_worker(celery, "conclude", "conclude,periodic", "threads", 4), ready),
         # one at a time, in its own process: what crashes there crashes nothing else
         "quarantine": (_worker(celery, "quarantine", "quarantine", "solo", 1), ready),
-        "beat": ([*celery, "beat", "-s", str(home / "beat-schedule"), "-l", "INFO"], "beat: Starting"),
-        "flower": ([*celery, "flower", *flower], "Visit me at"),
+        "beat": ([*keyless, "beat", "-s", str(home / "beat-schedule"), "-l", "INFO"], "beat: Starting"),
+        "flower": ([*keyless, "flower", *flower], "Visit me at"),
         "metrics": (
             [*_PYTHON, "producers.metrics", "--port", str(metrics_port)],
             "metrics on",
@@ -106,8 +107,8 @@ class Stack:
 
     `overrides` are settings by field name. `workers`: how many model workers. `panel`: run the simulated
     panel; by default if no models file is given. `time_scale` multiplies its latencies, `panel_options` are
-    more options of `panel serve`. `app` is the module of the Celery application and `pool` that of the model
-    workers; `more_environ` is added to the processes' environment; those named in `without` are not started.
+    more options of `panel serve`. `app` is the module of the workers' Celery application and `pool` that of the
+    model workers; `more_environ` is added to the processes' environment; those named in `without` are not started.
     `echo` gets every line of output with the name of its process, from other threads.
 
     Entering starts everything and waits for the servers and migrations only (`wait_ready` for the rest); it

@@ -47,6 +47,7 @@ def serve(settings: Settings, stopping: threading.Event | None = None, *, alive:
     for thread in threads:
         thread.start()
     sending = Webhooks(url, vault)
+    startup.over()
     print("delivery ready", flush=True)
     try:
         while not stopping.is_set():

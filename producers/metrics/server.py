@@ -137,6 +137,7 @@ def serve(settings: Settings, host: str | None = None, port: int | None = None) 
     server = Server(settings, host or settings.metrics_host, settings.metrics_port if port is None else port)
     signal.signal(signal.SIGTERM, _end)  # as process 1 of a container we would not end without it
     signal.signal(signal.SIGINT, _end)
+    startup.over()
     with server:
         print(f"metrics on {server.url}", flush=True)
         server.serve_forever()

@@ -5,21 +5,18 @@ from __future__ import annotations
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from db.ids import new_id
 from db.queries import owed_answers
 from db.queries.owed_answers import Claim, Usage
 from tests import accepted
-from tests.accepted import ask, calls, claim, one_owed, row, run_out
+from tests.accepted import PAID, ask, calls, claim, one_owed, row, run_out, settle, store_raw
 from workers import answering, storing
 from workers.clients import Reply
 from workers.context import Context
-
-PAID = Usage(100, 50, Decimal("0.00075"), 200)
+from workers.questions import question_for
 
 
 @pytest.fixture
@@ -39,20 +36,6 @@ def crash(ctx: Context, owed_id: uuid.UUID, **how: Any) -> None:
     """Claimed, and its process died."""
     held(ctx, owed_id, **how)
     run_out(ctx, owed_id)
-
-
-def raw_answer(ctx: Context, owed_id: uuid.UUID, text: str = "{}") -> uuid.UUID:
-    """A sealed raw answer that belongs to the owed answer's consultation."""
-    with ctx.transaction() as session:
-        seen = owed_answers.look(session, owed_id)
-        assert seen is not None
-        key = ctx.vault.key_of(session, seen.document_id)
-        stored = ctx.vault.sealed(
-            key, "raw_answer", text, source_id=seen.source_id, consultation_id=seen.consultation_id
-        )
-        ctx.vault.store(session, [stored])
-    document_id: uuid.UUID = stored["id"]
-    return document_id
 
 
 def test_of_twenty_threads_one_wins(ctx: Context) -> None:
@@ -118,15 +101,16 @@ def test_who_no_longer_holds_it_cannot_end_it(ctx: Context) -> None:
     crash(ctx, owed_id)
     held(ctx, owed_id)
     before = row(ctx, owed_id)
-    raw_id = raw_answer(ctx, owed_id)
     with ctx.transaction() as session:
         owed_answers.release(session, owed_id, 1, reason="unavailable", counted=True, excuse=True)
         owed_answers.give_back(session, owed_id, 1)
-        assert not owed_answers.attach_raw(session, owed_id, 1, raw_id)
-        assert not owed_answers.settle(session, owed_id, 1, new_id())
         assert not owed_answers.hold_unread(session, owed_id, 1, wait_s=1)
         owed_answers.excuse(session, owed_id, "crashed")
+    _, ours = store_raw(ctx, owed_id, 1)
+    assert not ours
+    assert not settle(ctx, owed_id, 1)
     assert row(ctx, owed_id) == before
+    assert ask(ctx, "SELECT count(*) FROM generations") == [(0,)]
 
 
 def test_not_before_is_waited_for(ctx: Context) -> None:
@@ -224,7 +208,10 @@ def late(ctx: Context, owed_id: uuid.UUID) -> storing.Raw | None:
     assert seen is not None
     reply = Reply("{}", "m", None, 100, 50, "stop", 1.0)
     first = Claim(claim=1, tries=0, raw_id=None, repair_of=None, limited_s=None)
-    return storing.store_raw(ctx, seen, first, ctx.registry[seen.model], reply)
+    model = ctx.registry[seen.model]
+    with ctx.statements() as session:
+        question = question_for(session, ctx.vault, seen, first, model=model, names=())
+    return storing.store_raw(ctx, seen, first, model, reply, question)
 
 
 def taken_over(ctx: Context, owed_id: uuid.UUID) -> None:
@@ -269,11 +256,10 @@ def test_a_second_settling_changes_nothing(ctx: Context) -> None:
     """Settled once: row, progress and hold stay as they are, whoever comes again."""
     owed_id = one_owed(ctx)
     held(ctx, owed_id)
-    with ctx.transaction() as session:
-        assert owed_answers.settle(session, owed_id, 1, new_id())
+    assert settle(ctx, owed_id, 1)
     before = (row(ctx, owed_id), ask(ctx, "SELECT to_jsonb(c) FROM consultations c"))
+    assert not settle(ctx, owed_id, 1)
     with ctx.transaction() as session:
-        assert not owed_answers.settle(session, owed_id, 1, new_id())
         owed_answers.release(session, owed_id, 1, reason="malformed", counted=True)
         owed_answers.excuse(session, owed_id, "crashed")
     assert (row(ctx, owed_id), ask(ctx, "SELECT to_jsonb(c) FROM consultations c")) == before
@@ -294,10 +280,10 @@ def test_an_unread_answer_is_held(ctx: Context) -> None:
     """A stored answer that our parser cannot bear stays: nothing is counted, its consultation says why."""
     owed_id = one_owed(ctx)
     held(ctx, owed_id)
-    raw_id = raw_answer(ctx, owed_id)
     with ctx.transaction() as session:
         assert not owed_answers.hold_unread(session, owed_id, 1, wait_s=30), "nothing is stored yet"
-        assert owed_answers.attach_raw(session, owed_id, 1, raw_id)
+    raw_id, _ = store_raw(ctx, owed_id, 1)
+    with ctx.transaction() as session:
         assert owed_answers.hold_unread(session, owed_id, 1, wait_s=30)
     now = row(ctx, owed_id)
     assert (now["claims"], now["tries"], now["crashes"], now["reason"]) == (1, 0, 0, "bug")
@@ -310,10 +296,7 @@ def test_a_claim_of_a_stored_answer_opens_no_call_and_finds_the_malformed_one(ct
     """The reader of a stored answer calls nobody; malformed is written on the call that paid for it."""
     owed_id = one_owed(ctx)
     held(ctx, owed_id)
-    raw_id = raw_answer(ctx, owed_id)
-    with ctx.transaction() as session:
-        owed_answers.close_call(session, owed_id, 1, "answered", PAID)
-        assert owed_answers.attach_raw(session, owed_id, 1, raw_id)
+    raw_id, _ = store_raw(ctx, owed_id, 1)
     run_out(ctx, owed_id)
     reader = held(ctx, owed_id)
     assert (reader.claim, reader.raw_id) == (2, raw_id)

@@ -15,13 +15,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from db.ids import new_id
 from db.queries import owed_answers
 from db.queries.owed_answers import Usage
 from db.tables import Base
 from shared.errors import ModelError
 from tests import accepted
-from tests.accepted import ROOT, calls, claim, one_owed, row, run_out
+from tests.accepted import ROOT, calls, claim, one_owed, row, run_out, settle
 from workers.context import Context
 
 
@@ -156,8 +155,7 @@ def test_many_histories_keep_the_invariants(ctx: Context) -> None:
         def settle(self, data: st.DataObject) -> None:
             number = data.draw(st.sampled_from(self.ever))
             ours = self._is_ours(number)
-            with ctx.transaction() as session:
-                assert owed_answers.settle(session, self.owed_id, number, new_id()) == ours
+            assert settle(ctx, self.owed_id, number) == ours
             self.settled += ours
             self.live = self.live and not ours
 

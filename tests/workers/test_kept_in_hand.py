@@ -9,9 +9,11 @@ from typing import Any
 
 import psycopg.errors
 import pytest
+from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from tests.accepted import ask, calls
 from tests.workers.one_answer import World, one_answer
 from workers.clients import openai
 from workers.context import Context
@@ -26,22 +28,39 @@ def world(database_url: str) -> Iterator[World]:
 
 @dataclass
 class Flaky(Context):
-    """A context whose transactions fail while PostgreSQL is said to be away, at commit."""
+    """A context whose transactions fail at commit while PostgreSQL is said to be away, and whose statements
+    fail before they run, or after (`in_doubt`: done, but nobody was told)."""
 
     away: int = 0
     failed: int = 0
+    in_doubt: bool = False
 
     def transaction(self) -> AbstractContextManager[Session]:
         """As ever, but that a commit that is due while it is away fails."""
         return self._away() if self.away else super().transaction()
 
+    def statements(self) -> AbstractContextManager[Connection]:
+        """As ever, but that a statement fails while it is away."""
+        return self._statement_away() if self.away else super().statements()
+
     @contextmanager
     def _away(self) -> Iterator[Session]:
         with super().transaction() as session:
             yield session
-            self.away -= 1
-            self.failed += 1
-            raise OperationalError("", {}, psycopg.errors.AdminShutdown())
+            self._fail()
+
+    @contextmanager
+    def _statement_away(self) -> Iterator[Connection]:
+        with super().statements() as connection:
+            if not self.in_doubt:
+                self._fail()
+            yield connection
+            self._fail()
+
+    def _fail(self) -> None:
+        self.away -= 1
+        self.failed += 1
+        raise OperationalError("", {}, psycopg.errors.AdminShutdown())
 
 
 def flaky(world: World, monkeypatch: pytest.MonkeyPatch, away: int, **changes: Any) -> Flaky:
@@ -61,15 +80,19 @@ def flaky(world: World, monkeypatch: pytest.MonkeyPatch, away: int, **changes: A
     return ctx
 
 
+@pytest.mark.parametrize("in_doubt", [False, True])
 def test_a_paid_answer_is_kept_in_hand_while_postgresql_is_away(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, in_doubt: bool
 ) -> None:
-    """The first stores fail: the answer is held and stored afterwards, paid once."""
+    """The first stores fail, or are done and nobody is told: the answer is held and stored, paid once."""
     ctx = flaky(world, monkeypatch, away=3)
+    ctx.in_doubt = in_doubt
     assert world.answer() is None
     assert ctx.failed == 3
     assert world.row["state"] == "answered"
     assert (world.asked, world.outcomes) == (1, [("answered", None)])
+    [(spent,)] = ask(ctx, "SELECT spent_usd FROM consultations")
+    assert calls(ctx, world.owed_id) == [(1, "answered", None, spent)]
 
 
 def test_an_outage_longer_than_we_hold_blames_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

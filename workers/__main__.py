@@ -1,0 +1,29 @@
+"""`python -m workers APP worker|beat|flower …`: `celery -A APP …` without what that loads for its other commands.
+
+Celery's own command line imports a shell, Flower and twenty commands before it runs one: a seventh of a start.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from celery import maybe_patch_concurrency
+
+PLACES = {"worker": "celery.bin.worker", "beat": "celery.bin.beat", "flower": "flower.command"}
+
+
+def main() -> None:
+    """Run the one command."""
+    maybe_patch_concurrency()  # before anything else is imported: `-P gevent` patches the standard library
+    import click
+    from celery.app.utils import find_app
+    from celery.bin.base import CLIContext
+
+    app, name = sys.argv[1:3]
+    group = click.Group(commands={name: getattr(import_module(PLACES[name]), name)})
+    group(sys.argv[2:], prog_name=f"celery -A {app}", obj=CLIContext(find_app(app), no_color=None, workdir=None))
+
+
+if __name__ == "__main__":
+    main()
