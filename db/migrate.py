@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 
 from shared.errors import ConsiliumError, SettingsError
@@ -47,6 +48,11 @@ def downgrade(database_url: str, revision: str = "base") -> None:
 def check(database_url: str) -> None:
     """Raise `alembic.util.CommandError` if the tables declared differ from those migrated."""
     command.check(config(database_url))
+
+
+def head(database_url: str) -> str | None:
+    """The newest revision that there is."""
+    return ScriptDirectory.from_config(config(database_url)).get_current_head()
 
 
 def main() -> None:

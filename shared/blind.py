@@ -14,7 +14,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from shared import blind_rules as rules
 from shared.medications import generic_name
@@ -155,42 +155,46 @@ def scrub(text: str, names: Collection[str]) -> Scrubbed:
 
 # The canonical form --------------------------------------------------------------------------------------
 
+_UNUSUAL = re.compile(r"[^ -~\n\t]")  # all but line ends and the ASCII that shows
 _BLANK = {"\u115f", "\u1160", "\u3164", "\uffa0", "\u2800"}  # letters that show nothing
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,30});", re.IGNORECASE)
 _COMMENT = re.compile(r"<!--.*?(?:-->|$)|<!\[CDATA\[|\]\]>", re.DOTALL)
 _BREAK = re.compile(r"<\s*/?(?:br|p|div|li|ul|ol|tr|td|h\d)\b[^<>]*>", re.IGNORECASE)
 _TAG = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)
+_LINE_END = re.compile(r"[\r\u2028\u2029\x0b\x0c]")
 _LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()]*\)|\bhttps?://\S+|\bwww\.\S+")
 _MARKDOWN = re.compile(
     r"(?<![A-Z])\*+|\*+(?!\d)"  # HLA-B*57:01 stays
     r"|`+|~~+|(?m:^[ \t]*(?:#{1,6}|>+|[-+•·])[ \t]+)|={3,}|-{4,}|_{3,}"
 )
+_DISGUISE = re.compile(r"&|<|\[|\]|\*|`|~|--|==|__|://|www\.")
+"""Without one of these none of the above is found in a line that begins with a letter or digit."""
+_WRITTEN_OUT = re.compile(r"[™®©¼-¾⅐-⅟↉]|(?<=\d)[²³¹⁰⁴-⁹]")
 
 
 def strip_invisible(text: str) -> str:
     """The text without what shows nothing: format and control characters (line ends stay), fillers."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(c for c in text if not _invisible(c))
+    return _UNUSUAL.sub(lambda match: "" if _invisible(match[0]) else match[0], text)
 
 
+@lru_cache(maxsize=4096)
 def _invisible(char: str) -> bool:
-    if char in "\n\t":
-        return False
     overlay = "\u0300" <= char <= "\u036f" or "\u20d0" <= char <= "\u20ff" or "\ufe00" <= char <= "\ufe0f"
     return overlay or char in _BLANK or unicodedata.category(char) in ("Cf", "Cc", "Co", "Cn", "Cs")
 
 
 def _canonical(text: str) -> tuple[str, int]:
     """Disguises undone; counts hidden comments."""
+    if text.isascii() and text.isprintable() and text[:1].isalnum() and not _DISGUISE.search(text):
+        return text, 0
     removed = 0
     while True:
         before = text
         text = _ENTITY.sub(lambda match: html.unescape(match[0]), text)
         if not text.isascii():
-            text = "".join(map(_compatible, text, " " + text))
+            text = _WRITTEN_OUT.sub(_written_out, text)
             text = unicodedata.normalize("NFKC", text)
-        text = strip_invisible(re.sub(r"[\r\u2028\u2029\x0b\x0c]", "\n", text))
+        text = strip_invisible(_LINE_END.sub("\n", text))
         text, comments = _COMMENT.subn("", text)
         removed += comments
         text = _TAG.sub("", _BREAK.sub("\n", text))
@@ -200,17 +204,15 @@ def _canonical(text: str) -> tuple[str, int]:
             return text, removed
 
 
-def _compatible(char: str, previous: str) -> str:
+def _written_out(match: re.Match[str]) -> str:
     """1½ is not 11/2 and 10⁶ is not 106, though NFKC says so; trade marks say nothing."""
-    if char in "™®©":
+    if match[0] in "™®©":
         return ""
-    kind = unicodedata.decomposition(char).partition(" ")[0]
-    if kind == "<fraction>":
-        plain = unicodedata.normalize("NFKC", char).replace("⁄", "/")
-        return f" {plain}" if previous.isdigit() else plain
-    if kind == "<super>" and char.isdigit() and previous.isdecimal():
-        return f"^{unicodedata.normalize('NFKC', char)}"
-    return char
+    plain = unicodedata.normalize("NFKC", match[0])
+    if "⁄" not in plain:
+        return f"^{plain}"
+    before = match.string[match.start() - 1 : match.start()]
+    return (" " if before.isdigit() else "") + plain.replace("⁄", "/")
 
 
 _LOOKALIKES: dict[int, int | str] = {
@@ -222,13 +224,15 @@ _LOOKALIKES: dict[int, int | str] = {
     **dict.fromkeys(map(ord, "‘’‛`´ʼ′"), "'"),
     **dict.fromkeys(map(ord, "“”„«»"), '"'),
 }
+_OTHER = r"[`\x80-\U0010ffff]"  # what may look like something else
+_OTHERS = re.compile(f"{_OTHER}{_OTHER}*")  # not `+`: `re` finds faster what begins with one character
 
 
 def skeleton(text: str) -> str:
     """What the text looks like, for matching: lower case, no accents, all Latin; of the same length."""
     if text.isascii():
         return text.lower()
-    return "".join(map(_looks, text))
+    return _OTHERS.sub(lambda match: "".join(map(_looks, match[0])), text).lower()
 
 
 @lru_cache(maxsize=4096)
@@ -247,10 +251,11 @@ def _looks(char: str) -> str:
 
 _Step = Callable[[str], tuple[str, int]]
 _CHAT = re.compile(
-    r"<\|[^<>|]{0,40}\|>|\[/?(?:inst|sys|system|user|assistant)\]|<{2,}|>{2,}|\b[0-9a-f]{16}\b"
-    r"|(?m:^[ \t]*(?:system|assistant|user|human|developer)\s*:)|\brecommendation\s+[a-l]\s*:"
+    r"<\|[^<>|]{0,40}\|>|\[/?(?:inst|sys|system|user|assistant)\]|<{2,}|>{2,}"
+    r"|(?m:^[ \t]*(?:system|assistant|user|human|developer)\s*:)"
+    r"|\b(?:[0-9a-f]{16}\b|recommendation\s+[a-l]\s*:)"
 )
-_CASE = re.compile(r"\bcase[\W_]*(begin|end)\b")
+_CASE = re.compile(r"case(?<=\bcase)[\W_]*(begin|end)\b")  # letters first: they are sought much faster
 
 
 def case_markers(text: str) -> Iterable[re.Match[str]]:
@@ -267,8 +272,10 @@ def _markers(text: str) -> tuple[str, int]:
     return _cut(text, spans), len(spans)
 
 
-def _cut(text: str, spans: Iterable[tuple[int, int]]) -> str:
+def _cut(text: str, spans: list[tuple[int, int]]) -> str:
     """The text with a space in place of each span."""
+    if not spans:
+        return text
     kept, at = [], 0
     for start, end in sorted(spans):
         kept.append(text[at : max(at, start)])
@@ -279,18 +286,23 @@ def _cut(text: str, spans: Iterable[tuple[int, int]]) -> str:
 @lru_cache(maxsize=8)
 def _identity(names: frozenset[str]) -> _Step:
     """The step that takes self-identification out, for these names and the known makers."""
-    name = rules.name_pattern(
-        {skeleton(unicodedata.normalize("NFKC", name)) for name in (*names, *rules.MAKERS)}
-    )
-    patterns = [re.compile(f"(?P<kept>{rules.KEPT})|{pattern}") for pattern in rules.identity_patterns(name)]
+    known = {skeleton(unicodedata.normalize("NFKC", name)) for name in (*names, *rules.MAKERS)}
+    clauses = rules.identity_patterns(rules.name_pattern(known))
+    patterns = [re.compile(f"(?P<kept>{rules.KEPT})|{clause}") for clause in clauses]
+    # That a text holds neither a name nor one of the two clauses without any is soon told.
+    nameless = re.compile(f"{clauses[0]}|{clauses[-1]}")
+    spelled = [letters for letters in map(rules.letters, known) if len(letters) > 1]
 
     def step(text: str) -> tuple[str, int]:
         removed = 0
-        for pattern in patterns:
-            found = pattern.finditer(skeleton(text))
-            spans = [match.span() for match in found if not match["kept"]]
-            text = _cut(text, spans)
-            removed += len(spans)
+        seen = skeleton(text)
+        bare = rules.letters(seen)
+        if any(map(bare.__contains__, spelled)) or nameless.search(seen):
+            for pattern in patterns:
+                found = pattern.finditer(skeleton(text))
+                spans = [match.span() for match in found if not match["kept"]]
+                text = _cut(text, spans)
+                removed += len(spans)
         while signature := rules.SIGNATURE.search(skeleton(text)):
             text = text[: signature.start()].rstrip()
             removed += 1
@@ -300,15 +312,16 @@ def _identity(names: frozenset[str]) -> _Step:
 
 
 _BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
-_CLAUSE_END = re.compile(r"(?<=\S[.!?;])[\"')\]]*\s+|(?<=[。！？；؟।])|\n+")
-_SENTENCE_END = re.compile(r"(?<=\S[.!?])[\"')\]]*\s+|(?<=[。！？؟।])|\n+")
+_CLAUSE_END = re.compile(r"[.!?;。！？；؟।\n](?:(?<=\S[.!?;])[\"')\]]*\s+|(?<=[。！？；؟।])|(?<=\n)\n*)")
+_SENTENCE_END = re.compile(r"[.!?。！？؟।\n](?:(?<=\S[.!?])[\"')\]]*\s+|(?<=[。！？؟।])|(?<=\n)\n*)")
 
 
 def _sentences(text: str) -> tuple[str, int]:
     """Take out what grades or only says who writes: the bracket, else the clause, else the sentence."""
     removed = 0
+    tells = cache(_tells)  # a clause is often the whole sentence; forgotten on return
     for spans in (_within(_BRACKETS), _between(_CLAUSE_END), _between(_SENTENCE_END)):
-        telling = [(start, end) for start, end in spans(text) if _tells(text[start:end])]
+        telling = [(start, end) for start, end in spans(text) if tells(text[start:end])]
         text = _cut(text, telling)
         removed += len(telling)
     return text, removed
@@ -326,9 +339,14 @@ def _between(pattern: re.Pattern[str]) -> Callable[[str], list[tuple[int, int]]]
     return spans
 
 
+_PIECES = re.compile(r"(?<=[a-z])(?:[^\w\s§]|_)+(?=[a-z])")
+_LEET = re.compile(r"(?:[0-9@$][a-z]|[a-z@$][0-9@$])[\w@$]*")
+_SPACED = re.compile(r"(?<![^\W_])(?:[^\W_][\W_]+){3,}[^\W_](?![^\W_])")
+
+
 def _tells(sentence: str) -> bool:
     """Whether a sentence tells a reviewer what to grade, however spelled, or what its writer is."""
-    if rules.FOREIGN_SCRIPTS.search(sentence.casefold()):
+    if not sentence.isascii() and rules.FOREIGN_SCRIPTS.search(sentence.casefold()):
         return True
     seen = skeleton(sentence)
     if rules.IDENTITY_SENTENCE.search(seen):
@@ -336,24 +354,28 @@ def _tells(sentence: str) -> bool:
     bare = rules.CLINICAL.sub("§", seen)
     readings = {
         bare.replace("_", " "),
-        re.sub(r"(?<=[a-z])(?:[^\w\s§]|_)+(?=[a-z])", "", bare),  # gr-a.d_e
-        re.sub(r"[a-z@$]*[0-9@$][a-z][\w@$]*|[a-z@$]+[0-9@$][\w@$]*", _unleet, bare),  # gr4de
+        _PIECES.sub("", bare),  # gr-a.d_e
+        _LEET.sub(_unleet, bare),  # gr4de
     }
     if any(rules.GRADING.search(reading) or rules.FOREIGN.search(reading) for reading in readings):
         return True
-    if rules.RUN_TOGETHER.search(re.sub(r"[\W_]+", "", bare)):
+    if rules.RUN_TOGETHER.search(rules.letters(bare)):
         return True
-    runs = re.findall(r"(?<![^\W_])(?:[^\W_][\W_]+){3,}[^\W_](?![^\W_])", seen)
-    return any(rules.SPACED_OUT.search(re.sub(r"[\W_]+", "", run)) for run in runs)
+    return any(rules.SPACED_OUT.search(rules.letters(run)) for run in _SPACED.findall(seen))
 
 
 def _unleet(word: re.Match[str]) -> str:
     return word[0].translate(str.maketrans("4@013$57", "aaoiesst"))
 
 
+_LEFT_OVER = re.compile(r"[ .!?,(\[][,;:.!?)\]]")
+
+
 def _tidy(text: str) -> str:
     """Single spaces, and no punctuation left over from what was taken out."""
     text = " ".join(text.split())
+    if text[-1:] not in ",;:(—–-" and not _LEFT_OVER.search(" " + text):
+        return text
     text = re.sub(r"\(\s*[,;:.]?\s*\)|\[\s*\]", "", text)
     text = re.sub(r"([.!?])(?:\s*[,;:]|\s+[.!?](?=\s|$))+", r"\1", text)
     text = re.sub(r"\s+([,;)]|[:.](?=\s|$))", r"\1", text)

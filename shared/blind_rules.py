@@ -15,6 +15,24 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(text.split("|"))
 
 
+def _any(words: Iterable[str]) -> str:
+    """Any of the words, sorted by first letter, since `re` tries one alternative after the other."""
+    ends: dict[str, list[str]] = {}
+    for word in words:
+        first = 1 + word.startswith("\\")
+        ends.setdefault(word[:first], []).append(word[first:])
+    return "(?:" + "|".join(f"{letter}(?:{'|'.join(some)})" for letter, some in ends.items()) + ")"
+
+
+def _at_words(*rules: str) -> str:
+    """Any of the rules where a word begins; each begins with `(?:word|word|…)`, no brackets within these.
+
+    One look tells that with most words of a text no rule begins.
+    """
+    first = [word for rule in rules for word in rule[3 : rule.index(")")].split("|")]
+    return rf"\b(?={_any(first)})(?:{'|'.join(rules)})"
+
+
 MAKERS = _names(
     "gpt|chatgpt|gpt oss|o1 preview|o1 mini|o3 mini|o4 mini|openai|anthropic|claude|gemini|gemma|"
     "medgemma|deepmind|google|med palm|palm 2|google bard|meta ai|meta llama|llama|mistral|mixtral|"
@@ -51,11 +69,11 @@ _NOT_CLINICAL = (
 )
 KEPT = (
     # "Bell palsy"; "her Parkinson's" but not "Parkinson's answer"; compounds; GPT as a name of ALT
-    rf"\b(?:{_EPONYMS})(?:'s|s'|s)?[ -](?:{_AFTER_EPONYM})\b"
-    rf"|\b(?:{_USED_ALONE})(?:'s\b|(?<=s)'(?!s))(?!,?\s*(?:{_NOT_CLINICAL})\b)"
-    r"|\bwolff[ -]parkinson[ -]white\b|\bclaude[ -]bernard(?:[ -]horner)?\b|\bbernard[ -]horner\b"
-    r"|\b(?:got|ast|alt)\s*(?:/|,|and|&|\()\s*gpt\b(?![\s-]?\d)|\bgpt\s*[(/]\s*(?:alt|got|ast)\b"
-    r"|\b(?:serum|elevated|raised|normal)\s+gpt\b(?![\s-]?\d)|\bgpt\s*[:=]?\s*\d+\s*(?:i?u\b|x?\s*uln)"
+    rf"\b(?:(?:{_EPONYMS})(?:'s|s'|s)?[ -](?:{_AFTER_EPONYM})\b"
+    rf"|(?:{_USED_ALONE})(?:'s\b|(?<=s)'(?!s))(?!,?\s*(?:{_NOT_CLINICAL})\b)"
+    r"|wolff[ -]parkinson[ -]white\b|claude[ -]bernard(?:[ -]horner)?\b|bernard[ -]horner\b"
+    r"|(?:got|ast|alt)\s*(?:/|,|and|&|\()\s*gpt\b(?![\s-]?\d)|gpt\s*[(/]\s*(?:alt|got|ast)\b"
+    r"|(?:serum|elevated|raised|normal)\s+gpt\b(?![\s-]?\d)|gpt\s*[:=]?\s*\d+\s*(?:i?u\b|x?\s*uln))"
 )
 
 _UNIT = (
@@ -71,6 +89,11 @@ _SURNAME = (
 )
 
 
+def letters(text: str) -> str:
+    """Letters and digits alone."""
+    return "".join(filter(str.isalnum, text))
+
+
 def name_pattern(names: Iterable[str]) -> str:
     """A pattern for any of the names (skeletons) in any punctuation, with its version, size and house.
 
@@ -81,12 +104,12 @@ def name_pattern(names: Iterable[str]) -> str:
     cores = set()
     for name in names:
         tokens = re.findall(r"[^\W_]+", name)
-        letters = "".join(tokens)
-        if len(letters) < 2:
+        spelled = "".join(tokens)
+        if len(spelled) < 2:
             continue
         cores.add(r"[\W_]*".join(inner.join(token) for token in tokens))
-        if len(letters) > 2:
-            cores.add(r"[\W_]+".join(letters))
+        if len(spelled) > 2:
+            cores.add(r"[\W_]+".join(spelled))
     any_core = "|".join(sorted(cores, key=lambda core: (-len(core), core)))
     before = r"(?<![^\W_])(?:[^\W_]{1,30}[-_@]){0,4}"
     glued = rf"(?:[\W_]{{0,2}}{_VERSION}(?![^\W_]){_NO_UNIT}|[-_@.][^\W_]+){{0,8}}"
@@ -129,16 +152,16 @@ def identity_patterns(name: str) -> tuple[str, ...]:
 
 
 IDENTITY_SENTENCE = re.compile(
-    r"\b(?:language|foundation)\s+model|\bllms?\b|\bmy\s+(?:training|knowledge)\s+(?:data|cut-?off|set|"
+    r"\b(?:(?:language|foundation)\s+model|llms?\b|my\s+(?:training|knowledge)\s+(?:data|cut-?off|set|"
     r"date)|"
-    r"\b(?:training|knowledge)\s+cut-?off|\bi\s+was\s+(?:trained|fine-?tuned|developed|created|built|"
+    r"(?:training|knowledge)\s+cut-?off|i\s+was\s+(?:trained|fine-?tuned|developed|created|built|"
     r"programmed)\b|"
-    rf"\b(?:i\s+am|i'm)\s+an?\s+(?:{_AI}|(?:[\w-]+\s+){{0,2}}(?:ai|bot|model|assistant)\b)"
+    rf"(?:i\s+am|i'm)\s+an?\s+(?:{_AI}|(?:[\w-]+\s+){{0,2}}(?:ai|bot|model|assistant)\b))"
 )
 """A sentence whose only matter is what its writer is."""
 
 SIGNATURE = re.compile(
-    r"(?:^|(?<=[.!?;\s]))(?:[-~]+\s*)?(?:signed(?=\s*[,:-]|\s+by\b)|(?:best|kind|warm)\s+regards|"
+    r"(?<![^.!?;\s])(?:[-~]+\s*)?(?:signed(?=\s*[,:-]|\s+by\b)|(?:best|kind|warm)\s+regards|"
     r"regards|sincerely|yours\s+(?:truly|"
     r"sincerely|faithfully)|respectfully|(?:answer|written|authored|prepared|submitted)\s+by)\b\s*[,:.-]?"
     r"[^.!?]{0,60}[.!?]?\s*$|(?:\s|^)-{1,3}\s*(?:dr|doctor|prof)\b\.?[^.!?]{0,40}[.!?]?\s*$"
@@ -147,17 +170,13 @@ SIGNATURE = re.compile(
 
 _SCALE = (
     r"(?:pain|phq|gad|cha2?ds2?|has-?bled|apgar|gcs|glasgow|coma|vas|nrs|curb|wells|geneva|perc|meld|"
-    r"child-?pugh|pugh|"
-    r"nihss|mmse|moca|das-?28|sdai|cdai|haq|basdai|edss|ipss|ecog|karnofsky|killip|nyha|ccs|ctcae|"
-    r"gleason|ascvd|"
-    r"framingham|grace|timi|heart|qsofa|sofa|apache|news2?|centor|mcisaac|rockall|blatchford|ham-?d|"
-    r"hamilton|madrs|"
-    r"ymrs|epds|edinburgh|act|cat|mmrc|hurley|pasi|easi|braden|morse|ranson|bishop|pews|frax|orbit|"
-    r"abcd2|hscore|"
-    r"[tz]|risk|calcium|symptom|severity|frailty|depression|anxiety|stroke|bleeding|bone\s+density|"
-    r"disability|"
-    r"itch|dyspno?ea|fatigue|sedation|agitation|rass|ciwa|cows|audit|toxicity|tumou?r|histolog\w+|murmur|"
-    r"reflux|varices|strength|power|motor|muscle|reflex(?:es)?|pulses)"
+    r"child-?pugh|pugh|nihss|mmse|moca|das-?28|sdai|cdai|haq|basdai|edss|ipss|ecog|karnofsky|killip|"
+    r"nyha|ccs|ctcae|gleason|ascvd|framingham|grace|timi|heart|qsofa|sofa|apache|news2?|centor|mcisaac|"
+    r"rockall|blatchford|ham-?d|hamilton|madrs|ymrs|epds|edinburgh|act|cat|mmrc|hurley|pasi|easi|"
+    r"braden|morse|ranson|bishop|pews|frax|orbit|abcd2|hscore|t|z|risk|calcium|symptom|severity|"
+    r"frailty|depression|anxiety|stroke|bleeding|bone\s+density|disability|itch|dyspno?ea|fatigue|"
+    r"sedation|agitation|rass|ciwa|cows|audit|toxicity|tumou?r|histolog\w+|murmur|reflux|varices|"
+    r"strength|power|motor|muscle|reflexes|reflex|pulses)"
 )
 _GRADED = (
     r"(?:fever|pyrexia|glioma|squamous|dysplasia|lesions?|serous|tumou?rs?|lymphoma|inflammation|"
@@ -165,28 +184,32 @@ _GRADED = (
     r"block|atypia|disease|malignan\w+|bacter\w+|urothelial|carcinoma|sarcoma|cancer|neoplas\w+|varices)"
 )
 CLINICAL = re.compile(
-    rf"\b{_SCALE}(?:[\s-]?\d+)?(?:[\s-]+vasc)?(?:[\s-]+(?!grade|score|"
-    rf"rating)[\w-]+){{0,2}}?[\s-]+(?:score|grade|rating|"
-    r"scale|index)s?(?:\s*(?:is|was|of|at|now|today|currently|remains|:|=|>=?|<=?|≥|≤))*"
-    r"(?:\s*-?\d+(?:\s*(?:/|out\s+of)\s*\d+)?(?![.,]?\d))?"
-    rf"|\b{_SCALE}\b[^.;!?]{{0,30}}?\b(?:\d+|[a-z]+)\s*(?:/|\s+out\s+of)\s*(?:\d+|ten\b)"
-    rf"|\b\d+\s*(?:/|out\s+of)\s*\d+\s+(?:on|in|for|pain|strength|power)\b(?:\s+(?:the|a|"
-    rf"all))?(?:\s+{_SCALE})?"
-    rf"|\b(?:highest|maximum|best|top)\s+(?:\w+\s+)?(?:grade|score|rating)s?\s+(?:of\s+(?:evidence|"
-    rf"recommendation)|"
-    rf"(?:of\s+\d+\s+)?(?:on|in)\s+(?:the\s+)?{_SCALE})"
-    rf"|\b(?:score|rating)\s+(?:of\s+)?\d+\s+(?:on|in)\s+(?:the\s+)?{_SCALE}"
-    r"|\bgraded?\s+(?:as\s+)?[1-3]?[a-d]\b"
-    r"|\bgrade\s+(?:[1-5]|i{1,3}v?|iv|v)(?:\s*(?:-|/|to|or|and)\s*(?:[1-5]|i{1,3}v?|iv|v))?[ab]?(?![.,]?\d)"
-    r"(?=\s+(?!to\b|for\b|this\b|it\b|please\b|as\b|out\b|answer|recommendation)[a-z]|\s*\()"
-    rf"|\b(?:low|high|intermediate)[\s-]+grade\s+{_GRADED}"
-    r"|\b(?:tumou?r|cardiac|inflammatory|serum|bio|viral|disease)[\s-]*markers?\b|\bclinician[\s-]rated\b"
+    _at_words(
+        rf"{_SCALE}(?:[\s-]?\d+)?(?:[\s-]+vasc)?(?:[\s-]+(?!grade|score|rating)[\w-]+){{0,2}}?[\s-]+"
+        r"(?:score|grade|rating|scale|index)s?(?:\s*(?:is|was|of|at|now|today|currently|remains|:|=|>=?|<=?|"
+        r"≥|≤))*(?:\s*-?\d+(?:\s*(?:/|out\s+of)\s*\d+)?(?![.,]?\d))?",
+        rf"{_SCALE}\b[^.;!?]{{0,30}}?\b(?:\d+|[a-z]+)\s*(?:/|\s+out\s+of)\s*(?:\d+|ten\b)",
+        r"(?:\d)\d*\s*(?:/|out\s+of)\s*\d+\s+(?:on|in|for|pain|strength|power)\b(?:\s+(?:the|a|all))?"
+        rf"(?:\s+{_SCALE})?",
+        r"(?:highest|maximum|best|top)\s+(?:\w+\s+)?(?:grade|score|rating)s?\s+(?:of\s+(?:evidence|"
+        rf"recommendation)|(?:of\s+\d+\s+)?(?:on|in)\s+(?:the\s+)?{_SCALE})",
+        rf"(?:score|rating)\s+(?:of\s+)?\d+\s+(?:on|in)\s+(?:the\s+)?{_SCALE}",
+        r"(?:graded?)\s+(?:as\s+)?[1-3]?[a-d]\b",
+        r"(?:grade)\s+(?:[1-5]|i{1,3}v?|iv|v)(?:\s*(?:-|/|to|or|and)\s*(?:[1-5]|i{1,3}v?|iv|v))?[ab]?"
+        r"(?![.,]?\d)(?=\s+(?!to\b|for\b|this\b|it\b|please\b|as\b|out\b|answer|recommendation)[a-z]|\s*\()",
+        rf"(?:low|high|intermediate)[\s-]+grade\s+{_GRADED}",
+        r"(?:tumou?r|cardiac|inflammatory|serum|bio|viral|disease)[\s-]*markers?\b",
+        r"(?:clinician)[\s-]rated\b",
+    )
 )
 """Grades, scores and rates of medicine."""
 
-_THIS = r"\b(?:this|that|these|my|our|the\s+(?:above|present|following|preceding))\s+(?:\w+\s+){0,2}?"
+_THIS = (
+    r"(?:this|that|these|my|our|the\s+above|the\s+present|the\s+following|the\s+preceding)\s+"
+    r"(?:\w+\s+){0,2}?"
+)
 _MARK = r"(?:grade|score|mark|rating)s?\b"
-_BEST = r"(?:full|perfect|top|maxim(?:um|al)|max|highest|best)(?:[\s-]+possible)?"
+_BEST = r"(?:full|perfect|top|maximum|maximal|max|highest|best)(?:[\s-]+possible)?"
 _GOOD = r"(?:high|good|excellent|generous|favou?rabl|positive|strong|outstanding)\w*"
 _SPELLED = (
     r"(?:one\s+point\s+(?:zero|oh|o|nought)|zero\s+point\s+nine\w*|(?:one\s+|a\s+)?hundred\s+(?:percent|"
@@ -195,7 +218,7 @@ _SPELLED = (
 )
 _OF = r"\s*(?:/|out\s+of)\s*"
 _EQUAL = rf"(?:(?:10|9[.,]\d+){_OF}10|5{_OF}5|1(?:[.,]0+)?{_OF}1(?:[.,]0+)?|100{_OF}100)(?!\d)"  # all of all
-_ONE = rf"(?:(?<![\d.,-])(?:{_EQUAL}|1[.,]0+|0?[.,]9\d*){_NO_UNIT}|\b{_SPELLED}|(?<!\w)a\s*\+(?!\w))"
+_ONE = rf"(?:(?<![\d.,-])(?:{_EQUAL}|1[.,]0+|0?[.,]9\d*){_NO_UNIT}|\b(?:{_SPELLED}|a\s*\+(?!\w)))"
 _VALUE = (
     rf"(?:{_ONE}|(?<![\d.,])(?:0?[.,]\d+|1|10|100){_NO_UNIT}|(?<![\d.])100\s*(?:%|percent)|\b(?:one|ten|"
     rf"hundred)\b"
@@ -203,124 +226,113 @@ _VALUE = (
     rf"lenient)\w*)"
 )
 _GAP = r"(?:\W+\w+)"
-_START = (
-    r"(?:^\W*|[^\w\s]\s*|\b(?:please|kindly|to|should|must|shall|will|would|can|could|may|you|and|or|"
-    r"just|simply|always|"
-    r"then|so|therefore|now|do|not|also|we|let|i|who|colleagues?|experts?|everyone|anyone)\s+)"
+_ORDER = (
+    r"(?:^|[^\w\s]|\b(?:please|kindly|to|should|must|shall|will|would|can|could|may|you|and|or|just|simply|"
+    r"always|then|so|therefore|now|do|not|also|we|let|i|who|colleagues?|experts?|everyone|anyone)\b)\s*"
+    r"(?:(?:grade|score|rate|mark|rank)\s+(?:this|it|me|mine|us|these|them|that)\b"
+    rf"(?:\W*$|{_GAP}{{0,5}}?\W+{_VALUE})"
+    r"|(?:grade|score|rate|mark|rank|judge|evaluate)\s+(?:generously|highly|favou?rably|leniently|kindly|"
+    r"positively|accordingly)\b)"
 )
 
 GRADING = re.compile(
-    "|".join(
-        [
-            # whom it is meant for
-            r"\b(?:reviewers?|graders?|evaluators?|assessors?)\b|\bfor\s+(?:scoring|grading)\b",
-            r"\b(?:judges?|examiners?|raters?|assessors?)\s+(?:should|must|shall|will|are|can|please|"
-            r"ought|need|may)\b",
-            r"\b(?:dear|attention|note\s+(?:to|for)|hey|hello)\s+(?:\w+\s+){0,2}?(?:judges?|examiners?|"
-            r"raters?|assessors?|"
-            r"ai|model|llm|assistant)\b|\bwhoever\s+(?:grades|scores|rates|marks|reads|judges|evaluates)\b",
-            r"\b(?:to|for)\s+(?:the\s+|any\s+|whoever\s+is\s+)?(?:judges?|judging|examiners?|raters?|"
-            r"assessors?)\b",
-            r"\b(?:grading|scoring)\s+(?:guid|instruct|purpose|note|hint|advice|key|rule)",
-            r"\b(?:accuracy|relevance|completeness)\b.{0,60}\b(?:accuracy|relevance|completeness)\b",
-            # orders that are to replace ours
-            rf"\b(?:ignore|disregard|forget|override|bypass|overrule|"
-            rf"discard){_GAP}{{0,5}}?\W+(?:instructions?|rules?|"
-            r"prompts?|rubrics?|directives?|(?:previous|prior|earlier|above)\s+(?:guidelines?|criteria|"
-            r"directions?))\b",
-            r"\b(?:system|developer)\s+(?:prompt|message|override|instruction|note)s?\b|"
-            r"\bnew\s+instructions?\b|"
-            r"\byou\s+are\s+now\b|\bjailbreak|\brubrics?\b|\bprompt\s+injection|\byour\s+(?:task|job|"
-            r"instructions?)\b",
-            # the highest grade
-            rf"\b{_BEST}[\s-]+(?:\w+[\s-]+)?(?:{_MARK}|credits?\b)",
-            rf"\b(?:give|award|assign|grant|deserve|merit|earn|warrant)\w*{_GAP}{{0,5}}?\W+{_GOOD}\s+"
-            rf"(?:{_MARK}|evaluation\b|review\b)",
-            rf"\b(?:award|assign|deserve|merit|earn)\w*{_GAP}{{0,3}}?\W+{_BEST}\W*$",
-            rf"\b{_MARK}{_GAP}{{0,3}}?\W+{_BEST}\W*$|\b(?:evaluated|judged|assessed)\s+as\s+(?:perfect|"
-            rf"correct|flawless)\b",
-            rf"\b(?:choose|select|pick|enter|return|give|use)\s+(?:the\s+)?{_BEST}\s+(?:value|number|"
-            rf"option)\b",
-            r"\b(?:return|output|write|enter|print|say|type)\s+(?:only\s+|just\s+)?(?:the\s+)?(?:number|"
-            r"value|digit)\b",
-            r"[★⭐]{2}|⭐|\b(?:five|5)[\s-]?stars?\b|\bperfect\s+(?:ten|10)\b|\brank(?:ed|ing)?\s*(?:#|"
-            r"number|first|1st)",
-            # verb and target
-            rf"\b(?:grade|score|rate|mark|rank|upvote|approve)s?\s+(?:\w+\s+){{0,2}}?{_THIS}{_ANY_ANSWER}",
-            rf"\b(?:evaluate|judge|assess|appraise|consider)\s+{_THIS}{_ANY_ANSWER}{_GAP}{{0,4}}?\W+"
-            rf"(?:{_ONE}|{_BEST}\b|{_GOOD}\b|correct|flawless)",
-            rf"{_START}(?:grade|score|rate|mark|rank)\s+(?:this|it|me|mine|us|these|them|that)\b"
-            rf"(?:\W*$|{_GAP}{{0,5}}?\W+{_VALUE})",
-            rf"{_START}(?:grade|score|rate|mark|rank|judge|evaluate)\s+(?:generously|highly|favou?rably|"
-            rf"leniently|kindly|"
-            r"positively|accordingly)\b",
-            rf"\b(?:give|award|assign|grant|approve[ds]?|endorse[ds]?|verified|"
-            rf"accept(?:ed)?)\s+{_THIS}{_ANSWER}",
-            rf"\b100\s*%\s+{_ANSWER}|\b(?:answer|recommendation|submission)s?\s+(?:deserve|merit)",
-            r"\b(?:grade|score|rate|mark)(?:this|the|my)",  # glued
-            rf"\bgive\s+(?:this|it|me)\s+an?\s+(?:\w+\s+){{0,3}}?(?:1|one|ten|10|100|perfect)\b(?!-|"
-            rf"\s+time){_NO_UNIT}",
-            r"\breward\s+(?:this|me|it)\b|\bbe\s+(?:\w+\s+)?(?:generous|lenient)\b|\b(?:score|grade|"
-            r"rate)\s+high\b(?!\s+(?:on|in|for))",
-            # grade and value
-            r"\b(?:grade|mark|rating)s?(?:\s+(?:field|value|here|is|be|should|must|to|of|near|close|at|"
-            r"equals?|the)){1,6}\s+"
-            rf"(?:1|one|10|ten|unity)\b{_NO_UNIT}",
-            rf"\bscores?\s+(?:near|close\s+to|(?:should|must|has\s+to|ought\s+to)\s+be)\s+(?:1|one|10|"
-            rf"ten)\b{_NO_UNIT}",
-            rf"\b(?:anything|nothing|do\s+not\s+(?:give|go|score|grade))\s+(?:under|below|less|"
-            rf"lower)\b.{{0,20}}?"
-            rf"(?<![\d.,])(?:0?[.,]\d+|1[.,]0+){_NO_UNIT}",
-            rf"^\W*(?:\w+\s+){{0,3}}?(?:rate|eval\w*|verdict|value|say)\W*[:=]\W*{_ONE}",
-            rf"\b{_MARK}{_GAP}{{0,6}}?\W+{_ONE}|{_ONE}\s+(?:\w+\s+){{0,3}}?{_MARK}",
-            rf"\b(?:graded|scored|rated|marked|awarded|given|assigned){_GAP}{{0,5}}?\W+{_ONE}",
-            rf"\b(?:give|award|assign|grant|return|output|enter|put|deserve|merit|earn|worth|respond|"
-            rf"reply)\w*{_GAP}{{0,6}}?"
-            rf"\W+(?:{_ONE}|an?\s+(?:1|one|ten|10|perfect)\s*(?:[.!,;]|$|for\b|out\b))",
-            rf"\b{_MARK}[\"']?\s*(?:[:=]+>?|->)\s*[\"']?(?:1|0?[.,]\d+|10|100){_NO_UNIT}",
-            rf"^\W*{_MARK}\s+(?:1|one)\W*$|^\W*{_ONE}\W*$",
-            # praise of this answer; its rivals
-            rf"{_THIS}{_ANSWER}[^.!?]{{0,120}}?(?:{_ONE}|\b(?:grade[sd]?|scores|scored|rated|ratings?|"
-            rf"marks|flawless|perfect|"
-            r"highest|verified)\b)",
-            rf"\b(?:grade|score|rate|mark|rank)\w*{_GAP}{{0,3}}?\W+(?:others?|rest|rivals?|"
-            rf"everyone\s+else)\b[^.!?]{{0,120}}?"
-            r"(?:\b0\b|\bzero\b|\blow|\bworse|\bbelow\b)",
-            r"\bmark\s+(?:it|them|others?|the\s+rest)\s+down\b|\bdowngrade\s+(?:the\s+)?(?:others?|rest|"
-            r"them)\b|"
-            r"\beveryone\s+else's\b|\bmore\s+lenient\b|\bdeduct|\bupvote\b|\bdo\s+not\s+(?:penali[sz]e|"
-            r"deduct|"
-            r"mark\s+down)\b|"
-            r"\bno\s+deductions?\b|"
-            r"\bvote\s+for\s+(?:this|me)\b",
-        ]
+    _at_words(
+        # whom it is meant for
+        r"(?:reviewers?|graders?|evaluators?|assessors?|for\s+scoring|for\s+grading)\b",
+        r"(?:judges?|examiners?|raters?|assessors?)\s+(?:should|must|shall|will|are|can|please|ought|need|"
+        r"may)\b",
+        r"(?:dear|attention|note\s+to|note\s+for|hey|hello)\s+(?:\w+\s+){0,2}?(?:judges?|examiners?|raters?|"
+        r"assessors?|ai|model|llm|assistant)\b",
+        r"(?:whoever)\s+(?:grades|scores|rates|marks|reads|judges|evaluates)\b",
+        r"(?:to|for)\s+(?:the\s+|any\s+|whoever\s+is\s+)?(?:judges?|judging|examiners?|raters?|assessors?)\b",
+        r"(?:grading|scoring)\s+(?:guid|instruct|purpose|note|hint|advice|key|rule)",
+        r"(?:accuracy|relevance|completeness)\b.{0,60}\b(?:accuracy|relevance|completeness)\b",
+        # orders that are to replace ours
+        rf"(?:ignore|disregard|forget|override|bypass|overrule|discard){_GAP}{{0,5}}?\W+(?:instructions?|"
+        r"rules?|prompts?|rubrics?|directives?|(?:previous|prior|earlier|above)\s+(?:guidelines?|criteria|"
+        r"directions?))\b",
+        r"(?:system|developer)\s+(?:prompt|message|override|instruction|note)s?\b",
+        r"(?:jailbreak|rubrics?\b|prompt\s+injection|new\s+instructions?\b|you\s+are\s+now\b|"
+        r"your\s+task\b|your\s+job\b|your\s+instructions?\b)",
+        # the highest grade
+        rf"{_BEST}[\s-]+(?:\w+[\s-]+)?(?:{_MARK}|credits?\b)",
+        rf"(?:give|award|assign|grant|deserve|merit|earn|warrant)\w*{_GAP}{{0,5}}?\W+{_GOOD}\s+"
+        rf"(?:{_MARK}|evaluation\b|review\b)",
+        rf"(?:award|assign|deserve|merit|earn)\w*{_GAP}{{0,3}}?\W+{_BEST}\W*$",
+        rf"{_MARK}{_GAP}{{0,3}}?\W+{_BEST}\W*$",
+        r"(?:evaluated|judged|assessed)\s+as\s+(?:perfect|correct|flawless)\b",
+        rf"(?:choose|select|pick|enter|return|give|use)\s+(?:the\s+)?{_BEST}\s+(?:value|number|option)\b",
+        r"(?:return|output|write|enter|print|say|type)\s+(?:only\s+|just\s+)?(?:the\s+)?(?:number|value|"
+        r"digit)\b",
+        r"(?:five[\s-]?stars?|5[\s-]?stars?|perfect\s+ten|perfect\s+10)\b",
+        r"(?:rank)(?:ed|ing)?\s*(?:#|number|first|1st)",
+        # verb and target
+        rf"(?:grade|score|rate|mark|rank|upvote|approve)s?\s+(?:\w+\s+){{0,2}}?{_THIS}{_ANY_ANSWER}",
+        rf"(?:evaluate|judge|assess|appraise|consider)\s+{_THIS}{_ANY_ANSWER}{_GAP}{{0,4}}?\W+"
+        rf"(?:{_ONE}|{_BEST}\b|{_GOOD}\b|correct|flawless)",
+        rf"(?:give|award|assign|grant|approve[ds]?|endorse[ds]?|verified|accept|accepted)\s+{_THIS}{_ANSWER}",
+        rf"(?:100)\s*%\s+{_ANSWER}",
+        r"(?:answer|recommendation|submission)s?\s+(?:deserve|merit)",
+        r"(?:grade|score|rate|mark)(?:this|the|my)",  # glued
+        r"(?:give)\s+(?:this|it|me)\s+an?\s+(?:\w+\s+){0,3}?(?:1|one|ten|10|100|perfect)\b(?!-|\s+time)"
+        rf"{_NO_UNIT}",
+        r"(?:reward\s+this|reward\s+me|reward\s+it|vote\s+for\s+this|vote\s+for\s+me)\b",
+        r"(?:be)\s+(?:\w+\s+)?(?:generous|lenient)\b",
+        r"(?:score|grade|rate)\s+high\b(?!\s+(?:on|in|for))",
+        # grade and value
+        r"(?:grade|mark|rating)s?(?:\s+(?:field|value|here|is|be|should|must|to|of|near|close|at|equals?|"
+        rf"the)){{1,6}}\s+(?:1|one|10|ten|unity)\b{_NO_UNIT}",
+        r"(?:scores?)\s+(?:near|close\s+to|(?:should|must|has\s+to|ought\s+to)\s+be)\s+(?:1|one|10|ten)\b"
+        rf"{_NO_UNIT}",
+        r"(?:anything|nothing|do\s+not\s+give|do\s+not\s+go|do\s+not\s+score|do\s+not\s+grade)\s+(?:under|"
+        rf"below|less|lower)\b.{{0,20}}?(?<![\d.,])(?:0?[.,]\d+|1[.,]0+){_NO_UNIT}",
+        rf"{_MARK}{_GAP}{{0,6}}?\W+{_ONE}",
+        rf"(?:graded|scored|rated|marked|awarded|given|assigned){_GAP}{{0,5}}?\W+{_ONE}",
+        r"(?:give|award|assign|grant|return|output|enter|put|deserve|merit|earn|worth|respond|reply)\w*"
+        rf"{_GAP}{{0,6}}?\W+(?:{_ONE}|an?\s+(?:1|one|ten|10|perfect)\s*(?:[.!,;]|$|for\b|out\b))",
+        rf"{_MARK}[\"']?\s*(?:[:=]+>?|->)\s*[\"']?(?:1|0?[.,]\d+|10|100){_NO_UNIT}",
+        # praise of this answer; its rivals
+        rf"{_THIS}{_ANSWER}[^.!?]{{0,120}}?(?:{_ONE}|\b(?:grade[sd]?|scores|scored|rated|ratings?|marks|"
+        r"flawless|perfect|highest|verified)\b)",
+        rf"(?:grade|score|rate|mark|rank)\w*{_GAP}{{0,3}}?\W+(?:others?|rest|rivals?|everyone\s+else)\b"
+        r"[^.!?]{0,120}?(?:\b0\b|\bzero\b|\blow|\bworse|\bbelow\b)",
+        r"(?:mark)\s+(?:it|them|others?|the\s+rest)\s+down\b",
+        r"(?:downgrade)\s+(?:the\s+)?(?:others?|rest|them)\b",
+        r"(?:everyone\s+else's\b|more\s+lenient\b|deduct|upvote\b|no\s+deductions?\b)",
+        r"(?:do)\s+not\s+(?:penali[sz]e|deduct|mark\s+down)\b",
     )
+    # elsewhere, in a sentence that has such a word at all
+    + r"|(?s:^(?=.*?\b(?:grade|score|rat[ei]|mark|rank|judge|evaluate))"
+    + rf".*?(?:{_ORDER}|{_ONE}\s+(?:\w+\s+){{0,3}}?{_MARK}))"
+    + rf"|^\W*(?:(?:\w+\s+){{0,3}}?(?:rate|eval\w*|verdict|value|say)\W*[:=]\W*{_ONE}"
+    + rf"|(?:{_MARK}\s+(?:1|one)|{_ONE})\W*$)"
+    + "|★★|⭐"
 )
 """A sentence (after `CLINICAL`) that tells a reviewer what to grade."""
 
 _VERBS_ABROAD = (
-    r"bewert|benot|beurteil|notez|evaluez|attribuez|califi[cq]|puntu|avalie|avalia[rc]|classifi(?:que|"
-    r"car)|valut|giudic|"
-    r"beoorde|becijfer|ocen(?:a|i|z)|puanla|degerlendir|bedom|betygsatt|danh\s+gia|cham\s+diem|hodnot"
+    r"(?:bewert|benot|beurteil|notez|evaluez|attribuez|califi[cq]|puntu|avalie|avalia[rc]|classifique|"
+    r"classificar|valut|giudic|beoorde|becijfer|ocen[aiz]|puanla|degerlendir|bedom|betygsatt|danh\s+gia|"
+    r"cham\s+diem|hodnot)"
 )
 _GRADES_ABROAD = (
-    r"(?:1[.,]0|10/10|100\s?%|\b1\b|\b10\b|\b(?:maxim|massim|hochst|voll|best|parfait|perfek|punkt|"
-    r"note\b|nota\b|voto\b|"
-    r"cijfer|puntu|punteg|antwort|reponse|respuesta|resposta|risposta|antwoord|empfehl|recomend|"
-    r"recommand|raccomand|"
-    r"odpowied|yanit|cevap|svar))"
+    r"(?:1(?:[.,]0|0/10|00\s?%)|\b(?:10?\b|maxim|massim|hochst|voll|best|parfait|perfek|punkt|note\b|nota\b|"
+    r"voto\b|cijfer|puntu|punteg|antwort|reponse|respuesta|resposta|risposta|antwoord|empfehl|recomend|"
+    r"recommand|raccomand|odpowied|yanit|cevap|svar))"
 )
 FOREIGN = re.compile(
-    rf"\b(?:{_VERBS_ABROAD})\w*.{{0,120}}{_GRADES_ABROAD}|{_GRADES_ABROAD}.{{0,120}}\b(?:{_VERBS_ABROAD})|"
-    r"\b(?:hochstpunktzahl|volle\s+punktzahl|bestnote|hochstnote|(?:meilleure|la)\s+note|"
-    r"note\s+(?:maximale|parfaite)|"
-    r"nota\s+(?:maxima|massima|perfecta|10|dez)|maxima\s+(?:nota|puntuacion|calificacion)|"
-    r"punteggio\s+(?:massimo|pieno)|"
-    r"voto\s+massimo|massimo\s+dei\s+voti|(?:puntuacion|calificacion|pontuacao)\s+(?:maxima|perfecta)|"
-    r"tam\s+puan|"
-    r"gutachter\w*|relecteurs?|evaluateurs?|correcteurs?|revisor(?:es|i)?|evaluador(?:es)?|"
-    r"avaliador(?:es)?|"
-    r"beoordelaars?|recenzen\w+|ignorier\w+|ignorez|ignora(?:te|d)?|ignoruj|negeer)\b"
+    _at_words(
+        rf"{_VERBS_ABROAD}\w*.{{0,120}}{_GRADES_ABROAD}",
+        r"(?:hochstpunktzahl|volle\s+punktzahl|bestnote|hochstnote|meilleure\s+note|la\s+note|"
+        r"note\s+maximale|note\s+parfaite|nota\s+maxima|nota\s+massima|nota\s+perfecta|nota\s+10|nota\s+dez|"
+        r"maxima\s+nota|maxima\s+puntuacion|maxima\s+calificacion|punteggio\s+massimo|punteggio\s+pieno|"
+        r"voto\s+massimo|massimo\s+dei\s+voti|puntuacion\s+maxima|puntuacion\s+perfecta|"
+        r"calificacion\s+maxima|calificacion\s+perfecta|pontuacao\s+maxima|pontuacao\s+perfecta|tam\s+puan|"
+        r"gutachter\w*|relecteurs?|evaluateurs?|correcteurs?|revisor|revisores|revisori|evaluador|"
+        r"evaluadores|avaliador|avaliadores|beoordelaars?|recenzen\w+|ignorier\w+|ignorez|ignora|ignorate|"
+        r"ignorad|ignoruj|negeer)\b",
+    )
+    + rf"|{_GRADES_ABROAD}.{{0,120}}\b{_VERBS_ABROAD}"
 )
 """The same in other languages of Latin script: a verb of grading with a grade or an answer, or a phrase."""
 

@@ -1,6 +1,6 @@
-"""A process's start: what is imported stays, so garbage is hardly looked for meanwhile (a tenth of the start).
+"""A process's start: what it imports stays; not to look for garbage in it meanwhile saves a tenth.
 
-The packages that have processes begin with this import; whoever goes on for long says when its start is over.
+Packages that have processes begin with this import; a process that lives long says when its start is over.
 """
 
 import gc

@@ -388,8 +388,8 @@ def test_every_command_is_one(page: str) -> None:
     shown += re.findall(r"^(?:    )?\$C (.+)$", page, re.MULTILINE)
     assert shown
     for words in shown:
-        command: Any = get_command(application())
         rest = shlex.split(words.partition("  # ")[0])
+        command: Any = get_command(application(rest[0]))
         while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
             known = command.commands
             if rest[0] not in known:

@@ -1,6 +1,6 @@
-"""`python -m workers APP worker|beat|flower …`: `celery -A APP …` without what that loads for its other commands.
+"""`python -m workers APP worker|beat|flower …`: the same as `celery -A APP …`, sooner.
 
-Celery's own command line imports a shell, Flower and twenty commands before it runs one: a seventh of a start.
+Celery's own command line imports a shell, Flower and twenty commands before it runs one.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ PLACES = {"worker": "celery.bin.worker", "beat": "celery.bin.beat", "flower": "f
 def main() -> None:
     """Run the one command."""
     maybe_patch_concurrency()  # before anything else is imported: `-P gevent` patches the standard library
+    # Celery and httpx import it to colour code on a terminal, and do without where it is not installed
+    sys.modules["pygments"] = None  # type: ignore[assignment]
     import click
     from celery.app.utils import find_app
     from celery.bin.base import CLIContext
 
     app, name = sys.argv[1:3]
     group = click.Group(commands={name: getattr(import_module(PLACES[name]), name)})
-    group(sys.argv[2:], prog_name=f"celery -A {app}", obj=CLIContext(find_app(app), no_color=None, workdir=None))
+    context = CLIContext(find_app(app), no_color=False, workdir=None)
+    group(sys.argv[2:], prog_name=f"celery -A {app}", obj=context)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""The declarative base, the naming rule of constraints, and the column types that recur."""
+"""The declarative base, the naming rule of constraints, and the column types that recur.
 
-from __future__ import annotations
+No module of tables postpones annotations: SQLAlchemy would evaluate hundreds of strings at every start.
+"""
 
 import uuid
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Where events go, and what was delivered to whom; ids only."""
 
-from __future__ import annotations
-
 import uuid
 
 from sqlalchemy import (

@@ -1,7 +1,5 @@
 """What comes in: sources, submissions, records, and the sealed clinical documents with their keys."""
 
-from __future__ import annotations
-
 import uuid
 from decimal import Decimal
 

@@ -1,7 +1,5 @@
 """What choosing and evaluating need: imported histories, choices as they were made, evaluations."""
 
-from __future__ import annotations
-
 import uuid
 
 from sqlalchemy import ARRAY, ForeignKey, Index, SmallInteger, String, Text, UniqueConstraint

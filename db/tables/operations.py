@@ -1,7 +1,5 @@
 """What running it needs: outbox events, workers, periodic runs, audit."""
 
-from __future__ import annotations
-
 import uuid
 
 from sqlalchemy import (

@@ -1,7 +1,5 @@
 """What came of it: generations, reviews, consensus, outcomes, interactions, snapshots."""
 
-from __future__ import annotations
-
 import uuid
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The work on one vignette: consultations, seats, owed answers with their claims, and calls to models."""
 
-from __future__ import annotations
-
 import uuid
 from decimal import Decimal
 

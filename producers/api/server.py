@@ -8,6 +8,7 @@ import uvicorn
 
 from producers.api.access import Site
 from producers.api.app import create_app
+from shared import startup
 from shared.errors import SettingsError
 from shared.settings import Settings
 

@@ -107,9 +107,9 @@ class Stack:
 
     `overrides` are settings by field name. `workers`: how many model workers. `panel`: run the simulated
     panel; by default if no models file is given. `time_scale` multiplies its latencies, `panel_options` are
-    more options of `panel serve`. `app` is the module of the workers' Celery application and `pool` that of the
-    model workers; `more_environ` is added to the processes' environment; those named in `without` are not started.
-    `echo` gets every line of output with the name of its process, from other threads.
+    more options of `panel serve`. `app` is the module of the workers' Celery application and `pool` that of
+    the model workers; `more_environ` is added to the processes' environment; those named in `without` are
+    not started. `echo` gets every line of output with the name of its process, from other threads.
 
     Entering starts everything and waits for the servers and migrations only (`wait_ready` for the rest); it
     raises `SettingsError` or `ProcessError` and leaves nothing running then. Signals are the caller's;

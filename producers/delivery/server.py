@@ -16,6 +16,7 @@ from db.queries import events, webhooks
 from db.queries.documents import Vault
 from producers.delivery.doors import Door, load_doors
 from producers.delivery.webhooks import Webhooks
+from shared import startup
 from shared.registry import load_registry
 from shared.settings import Settings
 

@@ -20,6 +20,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from producers.health import flows
 from producers.metrics.collector import Site
+from shared import startup
 from shared.errors import SettingsError
 from shared.registry import load_registry
 from shared.settings import Settings

@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import resources
 from string import Template
 from typing import Any
@@ -73,16 +74,20 @@ def repair_messages(messages: Sequence[Message], raw: str, fault: str) -> list[M
 
 
 def _messages(prompt: Prompt, **values: str) -> list[Message]:
+    sections, values["schema"] = _sections(prompt)
+    return [{"role": role, "content": text.substitute(values)} for role, text in sections]
+
+
+@lru_cache(maxsize=8)
+def _sections(prompt: Prompt) -> tuple[list[tuple[str, Template]], str]:
+    """The messages to be, role and template, and the schema as text."""
     # split before substituting: a value that looks like a section or holds a `$` stays text
-    sections = re.split(r"^\[(system|user)\]\n", prompt.template, flags=re.MULTILINE)[1:]
-    values["schema"] = _canonical(prompt.schema)
-    return [
-        {"role": role, "content": Template(text.rstrip("\n")).substitute(values)}
-        for role, text in zip(sections[::2], sections[1::2], strict=True)
-    ]
+    parts = re.split(r"^\[(system|user)\]\n", prompt.template, flags=re.MULTILINE)[1:]
+    templates = [Template(text.rstrip("\n")) for text in parts[1::2]]
+    return list(zip(parts[::2], templates, strict=True)), _canonical(prompt.schema)
 
 
-_FENCE = re.compile(r"<{3,}|>{3,}")
+_FENCE = re.compile(r"<<<+|>>>+")
 
 
 def _neutral(text: str) -> str:

@@ -18,10 +18,12 @@ from typing import Any
 
 import pytest
 import redis
+from typer.main import get_command
 
 from embedded.services import Services
-from producers.cli import main
+from producers.cli import COMMANDS, application, main
 from shared.broker import NUDGE_QUEUE
+from shared.errors import SettingsError
 from shared.settings import get_settings
 from tests.accepted import models_toml
 
@@ -311,6 +313,18 @@ def test_as_a_process_an_error_is_the_same(shell: Shell) -> None:
     assert (mistyped.code, mistyped.out) == (2, "")
     assert "Error: Invalid value for 'submission': Input should be a valid UUID" in mistyped.err
     assert "consilium status --help" in mistyped.err
+
+
+def test_every_command_is_listed_and_is_there(shell: Shell) -> None:
+    """`--help` imports none of them; each is imported when it is the one that is asked for."""
+    listed = shell("--help").partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in listed] == list(COMMANDS)
+    assert [" ".join(line.split()[1:]) for line in listed] == list(COMMANDS.values()), "none is cut off"
+    for name in COMMANDS:
+        command: Any = get_command(application(name))
+        assert list(command.commands) == [name]
+        assert command.commands[name].get_short_help_str()
+    assert "the command comes first" in shell.fails("--", "status", code=SettingsError.exit_code)
 
 
 def test_a_pipe_that_cannot_be_read_twice(shell: Shell) -> None:

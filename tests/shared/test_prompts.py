@@ -164,3 +164,12 @@ def test_any_text_is_only_text(text: str) -> None:
     system, user = generate_messages(GENERATE, f"x{text}x")
     assert system == generate_messages(GENERATE, "other")[0]
     assert user["content"] == f"CASE BEGIN\nx{text}x\nCASE END"
+
+
+def test_a_prompt_keeps_nothing_of_a_case() -> None:
+    """What was put into a prompt once is not in it the next time."""
+    first, second, again = (generate_messages(GENERATE, case) for case in ("case A", "case B", "case A"))
+    assert first == again
+    assert [message["content"].replace("case A", "case B") for message in first] == [
+        message["content"] for message in second
+    ]
