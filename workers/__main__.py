@@ -16,8 +16,6 @@ PLACES = {"worker": "celery.bin.worker", "beat": "celery.bin.beat", "flower": "f
 def main() -> None:
     """Run the one command."""
     maybe_patch_concurrency()  # before anything else is imported: `-P gevent` patches the standard library
-    # Celery and httpx import it to colour code on a terminal, and do without where it is not installed
-    sys.modules["pygments"] = None  # type: ignore[assignment]
     import click
     from celery.app.utils import find_app
     from celery.bin.base import CLIContext
