@@ -298,3 +298,11 @@ def test_names_are_known_by_their_letters() -> None:
     assert scrub(text, {"alder"}).text == "bark. Birch suggests leaves."
     assert scrub(text, {"birch"}).text == "Alder suggests bark. leaves."
     assert scrub(text, ()).text == text
+
+
+@pytest.mark.parametrize("unit", ["heart-", "pain - ", "heart-a "])
+def test_a_text_cannot_keep_a_reader_busy(unit: str) -> None:
+    """A scale's name repeated is read in a moment: the rules of clinical scores once took its length cubed,
+    which is many minutes for this."""
+    text = (unit * 20_000)[:20_000]
+    assert scrub(text, NAMES).removed == 0
