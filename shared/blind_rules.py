@@ -185,7 +185,7 @@ _GRADED = (
 )
 CLINICAL = re.compile(
     _at_words(
-        rf"{_SCALE}(?:[\s-]?\d+)?(?:[\s-]+vasc)?(?:[\s-]+(?!grade|score|rating)[\w-]{1,40}){{0,2}}?[\s-]+"
+        rf"{_SCALE}(?:[\s-]?\d+)?(?:[\s-]+vasc)?(?:[\s-]+(?!grade|score|rating)[\w-]{{1,40}}){{0,2}}?[\s-]+"
         r"(?:score|grade|rating|scale|index)s?(?:\s*(?:is|was|of|at|now|today|currently|remains|:|=|>=?|<=?|"
         r"≥|≤))*(?:\s*-?\d+(?:\s*(?:/|out\s+of)\s*\d+)?(?![.,]?\d))?",
         rf"{_SCALE}\b[^.;!?]{{0,30}}?\b(?:\d+|[a-z]+)\s*(?:/|\s+out\s+of)\s*(?:\d+|ten\b)",

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared import blind_rules as rules
+from shared import blind_rules as rules
 from shared.blind import RATIONALE_CAP, render_answer, scrub, skeleton, strip_invisible
 from shared.schemas import Medication, Recommendation
 from tests.shared.blind_examples import CLINICAL, EPONYMS, GRADING, NAMES, SELF
@@ -306,3 +307,11 @@ def test_a_text_cannot_keep_a_reader_busy(unit: str) -> None:
     which is many minutes for this."""
     text = (unit * 20_000)[:20_000]
     assert scrub(text, NAMES).removed == 0
+
+
+def test_words_between_a_scale_and_its_score() -> None:
+    """Up to two words may stand there and it is still medicine's score, not the reviewer's."""
+    for said in ("pain score is 7", "pain severity score is 7", "pain severity self-report score is 7"):
+        found = rules.CLINICAL.search(said)
+        assert found is not None, said
+        assert found[0] == said
