@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared import blind_rules as rules
-from shared import blind_rules as rules
 from shared.blind import RATIONALE_CAP, render_answer, scrub, skeleton, strip_invisible
 from shared.schemas import Medication, Recommendation
 from tests.shared.blind_examples import CLINICAL, EPONYMS, GRADING, NAMES, SELF
