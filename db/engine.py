@@ -95,8 +95,8 @@ def transaction(url: str) -> Iterator[Session]:
 
 @contextmanager
 def statements(url: str) -> Iterator[Connection]:
-    """A connection where each statement is a transaction of its own: one round trip where `transaction` has
-    three."""
+    """A connection where each statement is a transaction of its own: one round trip, where a `transaction` of
+    one statement takes three."""
     with engine_for(url).connect() as connection:
         yield connection.execution_options(isolation_level="AUTOCOMMIT")
 

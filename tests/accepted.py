@@ -134,12 +134,12 @@ def claim(
         )
 
 
-def _document(ctx: Context, owed_id: uuid.UUID, kind: str, text: str) -> tuple[Look, dict[str, Any]]:
+def document_of(ctx: Context, owed_id: uuid.UUID, kind: str, text: str) -> tuple[Look, dict[str, Any]]:
     """A sealed text of the owed answer's consultation, to be stored."""
     with transaction(ctx.settings.require_database()) as session:
         seen = owed_answers.look(session, owed_id)
         assert seen is not None
-        key = ctx.vault.key_of(session, seen.document_id)
+        key, _ = ctx.vault.open_record(session, seen.document_id)
     sealed = ctx.vault.sealed(key, kind, text, source_id=seen.source_id, consultation_id=seen.consultation_id)
     return seen, {**sealed, "retention_days": ctx.vault.retention_days}
 
@@ -148,7 +148,7 @@ def store_raw(
     ctx: Context, owed_id: uuid.UUID, claim: int, text: str = "{}", usage: Usage = PAID
 ) -> tuple[uuid.UUID, bool]:
     """The raw answer of a claim's call comes in; its document, and whether it is the claim's still."""
-    seen, document = _document(ctx, owed_id, "raw_answer", text)
+    seen, document = document_of(ctx, owed_id, "raw_answer", text)
     with ctx.statements() as session:
         stored = answers.store_raw(session, owed_id, claim, document, usage, model=seen.model)
     return document["id"], stored.ours
@@ -156,7 +156,7 @@ def store_raw(
 
 def settle(ctx: Context, owed_id: uuid.UUID, claim: int) -> bool:
     """An answer to the vignette is read and stored under a claim; whether it still was that claim's."""
-    seen, document = _document(ctx, owed_id, "recommendation", recommendation("aspirin"))
+    seen, document = document_of(ctx, owed_id, "recommendation", recommendation("aspirin"))
     read = answers.ReadGeneration("recommend", ["aspirin"], [])
     model = ctx.registry[seen.model]
     with ctx.statements() as session:

@@ -154,9 +154,9 @@ class Stored:
             owed_id,
         )
         with transaction(self.url) as session:
-            key = self.vault.key_of(session, vignette)
+            key, _ = self.vault.open_record(session, vignette)
             row = self.vault.sealed(key, kind, text, source_id=source, consultation_id=consultation)
-            self.vault.store(session, [row])
+            self.vault.store_many(session, [row])
         return uuid.UUID(str(row["id"]))
 
     def owed(self, consultation: uuid.UUID, kind: str = "generation") -> list[uuid.UUID]:

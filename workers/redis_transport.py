@@ -23,9 +23,8 @@ class Channel(redis.Channel):
         """The client given, else the channel's own."""
         if client is None:
             client = self._kept
-            if (
-                client is None or client.connection_pool is not self.pool
-            ):  # the pool is made anew after a loss
+            # the pool is made anew after a loss
+            if client is None or client.connection_pool is not self.pool:
                 with super().conn_or_acquire() as client:
                     self._kept = client
         yield client

@@ -26,25 +26,8 @@ OPEN = text("""
     WHERE d.id = ANY(:ids)
 """)
 
-# A document's wrapped key. As STORE, a plain statement: each is run twice for every answer, and the mapper's
-# work on an entity costs more than the statement. Locked as STORE's foreign key would lock it a moment later:
-# whoever erases waits for what is stored meanwhile, and whoever comes after him finds no key.
-KEY = text("""
-    SELECT k.id, k.wrapped
-    FROM clinical_documents d
-    JOIN data_keys k ON k.id = d.key_id AND k.source_id = d.source_id
-    WHERE d.id = :id
-    FOR KEY SHARE OF k
-""")
-
 # The digest key; no row before the site's key is rotated for the first time.
 SECRET = text("SELECT wrapped FROM site_secrets WHERE id = :id")
-
-STORE = text("""
-    INSERT INTO clinical_documents (id, source_id, consultation_id, kind, key_id, ciphertext, expires_at)
-    VALUES (:id, :source_id, :consultation_id, :kind, :key_id, :ciphertext,
-            now() + make_interval(days => :retention_days))
-""")
 
 
 class Vault:
@@ -82,14 +65,6 @@ class Vault:
             "wrapped": wrapped,
         }
 
-    def key_of(self, session: Session, document_id: uuid.UUID) -> Key:
-        """The data key under which a document is sealed, to seal another: it cannot be erased before this
-        transaction ends. Raises `ErasedError`."""
-        row = session.execute(KEY, {"id": document_id}).one_or_none()
-        if row is None:
-            raise ErasedError("the text of this record was erased")
-        return self.site_key.unwrap(row.id, row.wrapped)
-
     def open_record(
         self, session: Runs, document_id: uuid.UUID, *others: uuid.UUID
     ) -> tuple[Key, dict[uuid.UUID, str]]:
@@ -109,7 +84,7 @@ class Vault:
         source_id: uuid.UUID,
         consultation_id: uuid.UUID | None = None,
     ) -> dict[str, Any]:
-        """A text's row for `store`, sealed; its `id` is the document's."""
+        """A text's row, sealed; its `id` is the document's."""
         document_id = new_id()
         return {
             "id": document_id,
@@ -120,12 +95,8 @@ class Vault:
             "ciphertext": key.seal(text_, document_id),
         }
 
-    def store(self, session: Session, rows: list[dict[str, Any]]) -> None:
-        """Store sealed rows; they expire by the database's clock."""
-        session.execute(STORE, [{**row, "retention_days": self.retention_days} for row in rows])
-
     def store_many(self, session: Session, rows: list[dict[str, Any]]) -> None:
-        """The same for a batch: one statement for all."""
+        """Store sealed rows, in one statement; they expire by the database's clock."""
         expires = ("expires_at", "now() + make_interval(days => :retention_days)")
         insert_rows(session, ClinicalDocument, rows, (expires,), retention_days=self.retention_days)
 

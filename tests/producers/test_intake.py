@@ -120,7 +120,7 @@ def test_deleting_a_key_erases_one_record(site: Site) -> None:
         with pytest.raises(ErasedError):
             site.vault.open(session, first)
         with pytest.raises(ErasedError):
-            site.vault.key_of(session, first)
+            site.vault.open_record(session, first)
         assert "case b" in site.vault.open(session, second)
         assert len(reports.results(session, receipt.submission_id)) == 2
 

@@ -13,9 +13,19 @@ import pytest
 from celery import Celery
 
 from db.engine import transaction
-from db.queries import erasing
+from db.queries import answers, erasing
 from shared.errors import ErasedError
-from tests.accepted import ask, calls, consultations_of, owed_by, recommendation, row, submit
+from tests.accepted import (
+    PAID,
+    ask,
+    calls,
+    consultations_of,
+    document_of,
+    owed_by,
+    recommendation,
+    row,
+    submit,
+)
 from tests.workers.chat_server import Server, completion
 from workers import answering, concluding, flow
 from workers.clients import openai
@@ -124,22 +134,21 @@ def test_erased_between_raw_and_read(work: Erasable, monkeypatch: pytest.MonkeyP
 def test_who_erases_waits_for_what_is_being_stored(work: Erasable) -> None:
     """A store that began before it ends first, and what it stored cannot be read either."""
     vault, url = work.ctx.vault, work.ctx.settings.require_database()
-    [(document, source)] = ask(work.ctx, "SELECT document_id, source_id FROM records")
+    [(document,)] = ask(work.ctx, "SELECT document_id FROM records")
     with ThreadPoolExecutor(1) as pool:
+        seen, late = document_of(work.ctx, work.owed_id, "raw_answer", "what a model said")
         with transaction(url) as session:
-            key = vault.key_of(session, document)
+            assert answers.store_raw(session, seen.id, 1, late, PAID, model=seen.model).kept
             erasing_ = pool.submit(work.erase)
             waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
             while ask(work.ctx, waits + " AND datname = current_database()") != [(1,)]:
                 assert not erasing_.done()
-            late = vault.sealed(key, "raw_answer", "what a model said", source_id=source)
-            vault.store(session, [late])
         erasing_.result(timeout=10)
     assert ask(work.ctx, "SELECT count(*) FROM data_keys") == [(0,)]
     with transaction(url) as session, pytest.raises(ErasedError):
         vault.open(session, late["id"])
     with transaction(url) as session, pytest.raises(ErasedError):
-        vault.key_of(session, document)
+        vault.open_record(session, document)
 
 
 def test_nobody_reviews_or_concludes_it(work: Erasable, app: Celery, server: Server) -> None:

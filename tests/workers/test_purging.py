@@ -50,9 +50,9 @@ def test_only_what_is_old_and_ended_goes(ctx: Context) -> None:
     )
     grown_old(ctx, "consultation_id IS DISTINCT FROM %s", young)
     with transaction(ctx.settings.require_database()) as session:
-        key = ctx.vault.key_of(session, vignette)
+        key, _ = ctx.vault.open_record(session, vignette)
         late = ctx.vault.sealed(key, "raw_answer", "{}", source_id=source, consultation_id=answered)
-        ctx.vault.store(session, [late])
+        ctx.vault.store_many(session, [late])
     assert purging.purge_expired(ctx) == 2
     assert kept(ctx) == [0, 1, 2]
     assert ask(ctx, "SELECT count(*) FROM data_keys") == [(3,)]
