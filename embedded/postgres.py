@@ -16,7 +16,8 @@ import psycopg
 from psycopg import sql
 
 from embedded.home import Home, write_private
-from embedded.process import Child, User, end_orphans, ending, first_closed_folder
+from embedded.process import Child, end_orphans, ending, first_closed_folder
+from embedded.spawn import User
 from embedded.supervisor import ProcessError, Spec
 from shared.errors import SettingsError
 

@@ -5,71 +5,47 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-import queue
 import resource
 import select
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO
 
+from embedded.fork_server import Forked, ForkServer
+from embedded.spawn import Popen, User, spawn
 from shared.errors import SettingsError
 
-_Popen = subprocess.Popen[bytes]
-_LAUNCH = Path(__file__).with_name("launch.py")
 # enough for every connection here; "unlimited" would make libraries that close all descriptors crawl
 _FILES = 65_536
 
 
-class User(NamedTuple):
-    """An ordinary user of this machine."""
+class _Spawned:
+    """A child that this process has forked itself."""
 
-    name: str
-    uid: int
-    gid: int
+    def __init__(self, process: Popen) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.pid = process.pid
+        self.stdin: BinaryIO = process.stdin  # type: ignore[assignment]
+        self.stdout: BinaryIO = process.stdout  # type: ignore[assignment]
+        self._process = process
 
+    def await_end(self) -> None:
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
 
-class _Forker:
-    """The one thread that forks every child.
-
-    Linux sends the parent-death signal when the *thread* that forked ends, not the process: this one lives as
-    long as the interpreter.
-    """
-
-    def __init__(self) -> None:
-        self._orders: queue.SimpleQueue[tuple[Callable[[], _Popen], Future[_Popen]]] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="forker", daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            order, result = self._orders.get()
-            try:
-                result.set_result(order())
-            except Exception as error:  # noqa: BLE001 - raised again where it was ordered
-                result.set_exception(error)
-
-    def popen(self, order: Callable[[], _Popen]) -> _Popen:
-        result: Future[_Popen] = Future()
-        self._orders.put((order, result))
-        return result.result()
-
-
-@cache
-def _forker() -> _Forker:
-    return _Forker()
+    def reap(self) -> int:
+        return self._process.wait()
 
 
 class Child:
     """A running child. It leads a session and a process group, so a terminal's Ctrl-C does not reach it.
 
     `on_line` gets each line of its output, both streams merged, without the line's end. `death_signal` is
-    what it gets when this process dies in whatever way. Raises OSError if nothing can be forked.
+    what it gets when this process dies in whatever way. With `forks`, that server runs it: `argv` is a
+    module's name and its arguments. Raises OSError if nothing can be forked.
     """
 
     def __init__(
@@ -82,33 +58,17 @@ class Child:
         stdin: str = "",
         user: User | None = None,
         death_signal: signal.Signals = signal.SIGKILL,
+        forks: ForkServer | None = None,
     ) -> None:
         self.killed = False  # by us, with SIGKILL
         self._reaped = False
         self._lock = threading.RLock()  # re-entrant: kill() is also called by signal handlers
-        uid, gid = (user.uid, user.gid) if user else (-1, -1)
-        launch = [
-            sys.executable,
-            "-ISE",
-            str(_LAUNCH),
-            str(os.getpid()),
-            str(int(death_signal)),
-            str(uid),
-            str(gid),
-        ]
-        self._process = _forker().popen(
-            lambda: subprocess.Popen(
-                [*launch, *argv],
-                env=dict(env),
-                cwd=cwd,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        )
+        self._process: Forked | _Spawned
+        if forks is None:
+            self._process = _Spawned(spawn(argv, env=env, cwd=cwd, user=user, death_signal=death_signal))
+        else:
+            self._process = forks.fork(argv, env=env, cwd=cwd, death_signal=death_signal)
         self.pid = self._process.pid
-        assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError), self._process.stdin as pipe:  # it may have died at once
             pipe.write(stdin.encode())
         self._reader = threading.Thread(
@@ -117,14 +77,13 @@ class Child:
         self._reader.start()
 
     def _read(self, on_line: Callable[[Child, str], None]) -> None:
-        assert self._process.stdout is not None
         with self._process.stdout as pipe:
             for line in pipe:
                 on_line(self, line.decode(errors="replace").rstrip())
 
     def signal(self, number: signal.Signals) -> None:
         """Signal the child itself; nothing happens if it has ended."""
-        with self._lock:
+        with self._lock, contextlib.suppress(ProcessLookupError):  # of a fork server that has died
             if not self._reaped:
                 os.kill(self.pid, number)
 
@@ -138,11 +97,11 @@ class Child:
     def wait(self) -> int:
         """Wait for its end, kill the rest of its group, return the exit code or minus the signal."""
         # its pid must not become free for somebody else before the group is killed: look first, reap after
-        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        self._process.await_end()
         with self._lock:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
-            code = self._process.wait()
+            code = self._process.reap()
             self._reaped = True
         self._reader.join(timeout=1)  # a grandchild in a session of its own may still hold the pipe
         return code

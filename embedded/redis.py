@@ -10,7 +10,8 @@ from pathlib import Path
 
 from embedded.home import Home
 from embedded.postgres import private_folder
-from embedded.process import User, end_orphans
+from embedded.process import end_orphans
+from embedded.spawn import User
 from embedded.supervisor import Spec
 from shared.errors import SettingsError
 

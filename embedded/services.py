@@ -11,7 +11,8 @@ from pathlib import Path
 
 from embedded import postgres, redis
 from embedded.home import Home
-from embedded.process import User, raise_file_limit, server_user
+from embedded.process import raise_file_limit, server_user
+from embedded.spawn import User
 from embedded.supervisor import Echo, ProcessError, Spec, Supervisor
 from shared.addresses import address
 from shared.errors import SettingsError

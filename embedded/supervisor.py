@@ -12,7 +12,9 @@ from logging import LogRecord
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from embedded.process import Child, User, ending
+from embedded.fork_server import ForkServer
+from embedded.process import Child, ending
+from embedded.spawn import User
 from shared.errors import ConsiliumError
 
 Echo = Callable[[str, str], None]  # name, line
@@ -33,7 +35,7 @@ class Spec:
 
     `ready` is a pattern found in the line it prints once it serves; empty: it does as soon as it runs. A
     lower `stage` is stopped earlier. `env` is the whole environment; it and `stdin` are where secrets go,
-    never `argv`.
+    never `argv`, which is a program and its arguments, or a module and its with `forks`.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Spec:
     user: User | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     death_signal: signal.Signals = signal.SIGKILL
+    forks: ForkServer | None = None
 
 
 class _Member:
@@ -96,6 +99,7 @@ class _Member:
                     stdin=self.spec.stdin,
                     user=self.spec.user,
                     death_signal=self.spec.death_signal,
+                    forks=self.spec.forks,
                 )
                 if not self.spec.ready:
                     self.ready.set()

@@ -11,7 +11,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
@@ -23,8 +22,9 @@ from sqlalchemy import NullPool, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from db import migrate
+from embedded.fork_server import PYTHON_M, ForkServer
 from embedded.home import write_private
-from embedded.process import ending
+from embedded.process import ending, raise_file_limit
 from embedded.services import Addresses, Services
 from embedded.supervisor import Echo, ProcessError, Spec
 from shared.errors import SettingsError
@@ -41,8 +41,13 @@ _GIVEN_UP = text(  # by the database's own clock
     " WHERE outcome = 'given_up' AND ended_at >= clock_timestamp() - make_interval(secs => :seconds)"
 )
 
-# -P: a folder named `workers` where the user happens to stand must not be imported instead of ours
-_PYTHON = [sys.executable, "-P", "-m"]
+# what takes time to import, where it neither reads the environment nor answers Celery's signals; the panel is
+# no part of it
+_PRELOADED = (
+    *("celery.bin.worker", "celery.app.amqp", "celery.worker.consumer", "celery.concurrency.thread"),
+    *("workers.answering", "workers.checking", "workers.concluding", "workers.purging", "workers.sweep"),
+    *("workers.backend", "workers.redis_transport", "workers.watchdog", "sqlalchemy.dialects.postgresql"),
+)
 
 
 def _worker(celery: list[str], name: str, queues: str, pool: str, slots: int) -> list[str]:
@@ -63,13 +68,13 @@ def commands(
     app: str = "workers.app",
     pool: str = "threads",
 ) -> dict[str, tuple[list[str], str]]:
-    """Command line and pattern of the ready line, by name, of all our own processes but the panel.
+    """Module with arguments, and pattern of the ready line, by name, of all our own processes but the panel.
 
     `app` is the module of the workers' Celery application, `pool` that of those that call models. Secrets
     (addresses with passwords, Flower's credentials) are in their environment, never here.
     """
-    celery = [*_PYTHON, "workers", app]
-    keyless = [*_PYTHON, "workers", "workers.keyless"]
+    celery = ["workers", app]
+    keyless = ["workers", "workers.keyless"]
     ready = r"\bready\.$"
     models = "remote,remote.urgent,local,local.urgent"
     flower = [f"--port={flower_port}", "--address=127.0.0.1", "--max_tasks=10000"]
@@ -83,11 +88,11 @@ def commands(
         "beat": ([*keyless, "beat", "-s", str(home / "beat-schedule"), "-l", "INFO"], "beat: Starting"),
         "flower": ([*keyless, "flower", *flower], "Visit me at"),
         "metrics": (
-            [*_PYTHON, "producers.metrics", "--port", str(metrics_port)],
+            ["producers.metrics", "--port", str(metrics_port)],
             "metrics on",
         ),
-        "api": ([*_PYTHON, "producers.api", "--port", str(api_port)], "api on"),
-        "delivery": ([*_PYTHON, "producers.delivery"], "delivery ready"),
+        "api": (["producers.api", "--port", str(api_port)], "api on"),
+        "delivery": (["producers.delivery"], "delivery ready"),
     }
 
 
@@ -139,6 +144,7 @@ class Stack:
         self._environ = {**with_secrets(given), "PYTHONUNBUFFERED": "1"}
         self.settings = read_settings(**{"home": home, **(overrides or {})})
         self._services = Services(home, self._environ, echo)
+        self._forks = ForkServer(_PRELOADED)
         self._workers = workers
         self._time_scale = time_scale
         self._panel_options = panel_options
@@ -194,6 +200,7 @@ class Stack:
 
     def kill_all(self) -> None:
         """SIGKILL everything now; `stop` then has nothing to wait for."""
+        self._forks.close()
         self._services.supervisor.kill_all()
 
     def wait_ready(self, names: Collection[str] | None = None, *, timeout_s: float = 60) -> None:
@@ -201,7 +208,13 @@ class Stack:
         self._services.supervisor.wait_ready(names, timeout_s=timeout_s)
 
     def __enter__(self) -> Stack:
-        self._services.__enter__()
+        raise_file_limit()
+        self._forks.warm()  # while the servers start
+        try:
+            self._services.__enter__()
+        except BaseException:
+            self._forks.close()
+            raise
         try:
             self._start()
         except BaseException:
@@ -267,13 +280,13 @@ class Stack:
         scale = ["--time-scale", str(self._time_scale)]
         self._run(
             "panel",
-            [*_PYTHON, "panel", "serve", "--port", str(port), *scale, *self._panel_options],
+            ["panel", "serve", "--port", str(port), *scale, *self._panel_options],
             "panel listening on",
             _REST,
         )
         if self.settings.models_file is None:
             made = subprocess.run(
-                [*_PYTHON, "panel", "models", "--base-url", self.panel_url, *scale],
+                [*PYTHON_M, "panel", "models", "--base-url", self.panel_url, *scale],
                 env=self._environ,
                 cwd=home.path,
                 capture_output=True,
@@ -288,7 +301,15 @@ class Stack:
 
     def _run(self, name: str, argv: Sequence[str], ready: str, stage: int) -> None:
         self._services.supervisor.start(
-            Spec(name=name, argv=argv, cwd=self.home, env=dict(self._environ), ready=ready, stage=stage)
+            Spec(
+                name=name,
+                argv=argv,
+                cwd=self.home,
+                env=dict(self._environ),
+                ready=ready,
+                stage=stage,
+                forks=self._forks,
+            )
         )
 
     def stop(self) -> None:
@@ -299,6 +320,7 @@ class Stack:
         supervisor, began = self._services.supervisor, time.monotonic()
         ours = [name for name in supervisor.names if name not in ("postgres", "redis")]
         supervisor.stop(ours, deadline=began + _STOP_OURS_S)
+        self._forks.close()
         if ours:
             self.given_up = self._count_given_up(time.monotonic() - began)
         self._services.stop(deadline=began + _STOP_S)

@@ -26,8 +26,9 @@ from psycopg.conninfo import make_conninfo
 from embedded import postgres
 from embedded import redis as embedded_redis
 from embedded.home import Home
-from embedded.process import User, end_orphans, first_closed_folder
+from embedded.process import end_orphans, first_closed_folder
 from embedded.services import Services
+from embedded.spawn import User
 from shared.errors import SettingsError
 
 ROOT = Path(__file__).parents[2]

@@ -75,7 +75,7 @@ def main() -> int:
         action="store_true",
         help="on a busy machine: a scenario that failed runs once more, and it is said",
     )
-    parser.add_argument("--jobs", type=int, default=1, help="sets that run at once; default: 1")
+    parser.add_argument("--jobs", type=int, default=2, help="sets that run at once; default: 2")
     parser.add_argument("--keep", action="store_true", help="keep the folders of the sets, with their logs")
     options = parser.parse_args()
     seed = secrets.randbelow(10**9) if options.seed is None else options.seed

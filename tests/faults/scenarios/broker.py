@@ -21,7 +21,7 @@ TOO_SHORT = Kind(
 ACCEPT_S = 1.0  # accepting never waits for the broker
 
 
-@scenario(6, "FLUSHALL", size=40)
+@scenario(6, "FLUSHALL", size=50)
 def flushed(bench: Bench, size: int) -> None:
     """While queued, while running, between the stages; stall time 10 min. Pass: 0 extra, and all done before
     the stall time is over: the wipe marker tells."""
@@ -37,7 +37,7 @@ def flushed(bench: Bench, size: int) -> None:
     bench.finish(submission)
 
 
-@scenario(7, "Redis killed, 2 s, AOF", size=30, variant="aof")
+@scenario(7, "Redis killed, 2 s, AOF", size=50, variant="aof")
 def killed_with_aof(bench: Bench, size: int) -> None:
     """Pass: 0 extra; accepting goes on and takes < 1 s, `consilium submit` ends with 0."""
     bench.delay(0.2)
@@ -52,7 +52,7 @@ def killed_with_aof(bench: Bench, size: int) -> None:
     bench.finish(*submissions)
 
 
-@scenario(7, "Redis killed, 2 s, no AOF", size=30, variant="no aof")
+@scenario(7, "Redis killed, 2 s, no AOF", size=50, variant="no aof")
 def killed_without_aof(bench: Bench, size: int) -> None:
     """It comes back empty. Pass: 0 extra; accepting goes on and takes < 1 s."""
     bench.delay(0.2)
@@ -83,7 +83,7 @@ scenario(7, "Redis killed, workers half busy", size=2, kind=PREFORK, variant="ha
 )
 
 
-@scenario(8, "Redis hangs 10 s", size=30)
+@scenario(8, "Redis hangs 15 s", size=30)
 def hangs(bench: Bench, size: int) -> None:
     """SIGSTOP for longer than the socket time-outs. Pass: 0 extra; accepting takes < 1 s throughout."""
     bench.delay(0.2)
@@ -91,14 +91,14 @@ def hangs(bench: Bench, size: int) -> None:
     share = bench.rng.uniform(0.05, 0.4)
     bench.until(lambda now: now.share > share, *submissions)
     with bench.hang("redis"):
-        until = time.monotonic() + 10
+        until = time.monotonic() + 15
         while time.monotonic() < until:
             submissions.append(_accepted(bench))
             time.sleep(2)  # the fault's own length
     bench.finish(*submissions)
 
 
-@scenario(12, "publish fails after k messages", size=8)
+@scenario(12, "publish fails after k messages", size=15)
 def publish_fails(bench: Bench, size: int) -> None:
     """A third of all chords breaks after its first message, then after its second; at the first dispatch
     and inside `advance`. Pass: 0 extra."""
@@ -110,7 +110,7 @@ def publish_fails(bench: Bench, size: int) -> None:
     bench.expect("broken publishes", failed > 0, failed)
 
 
-@scenario(13, "waits longer than the visibility", size=16, kind=TOO_SHORT)
+@scenario(13, "waits longer than the visibility", size=20, kind=TOO_SHORT)
 def waits_longer(bench: Bench, size: int) -> None:
     """Visibility 1 s; Retry-After 4 s is a countdown, one over the countdown limit lies in PostgreSQL.
 
@@ -135,7 +135,7 @@ def waits_longer(bench: Bench, size: int) -> None:
         bench.expect("more messages than calls", ran > books.called, f"{ran} for {books.called}")
 
 
-@scenario(14, "calls longer than the visibility", size=6, kind=TOO_SHORT)
+@scenario(14, "calls longer than the visibility", size=10, kind=TOO_SHORT)
 def calls_longer(bench: Bench, size: int) -> None:
     """Calls of 4 s, visibility 1 s. Pass: 0 extra although messages came again. (Scaled from 8 s and 3 s.)"""
     bench.hooks.put("count", "1")

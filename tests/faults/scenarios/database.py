@@ -15,7 +15,7 @@ STORED = """
 """
 
 
-@scenario(9, "PostgreSQL killed, 3 s", size=40)
+@scenario(9, "PostgreSQL killed, 3 s", size=50)
 def killed(bench: Bench, size: int) -> None:
     """Mid-generate and mid-review, with SIGKILL of the whole server (harder than SIGQUIT).
 

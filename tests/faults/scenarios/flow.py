@@ -16,7 +16,7 @@ FLAG = """
 """
 
 
-@scenario(1, "no fault", size=60)
+@scenario(1, "no fault", size=100)
 def no_fault(bench: Bench, size: int) -> None:
     """Pass: 0 extra calls, 0 resumes."""
     books = bench.finish(bench.submit(size))
@@ -24,7 +24,7 @@ def no_fault(bench: Bench, size: int) -> None:
     bench.expect("0 resumes", books.resumes == 0, books.resumes)
 
 
-@scenario(5, "every message twice", size=30)
+@scenario(5, "every message twice", size=50)
 def every_message_twice(bench: Bench, size: int) -> None:
     """Each message of a canvas is published twice. Pass: 0 extra; copies of `conclude` ran."""
     bench.hooks.put("twice", "1")
@@ -66,7 +66,7 @@ def eager(bench: Bench, size: int) -> None:
     bench.expect("at most 8 resumes of each", most <= 8, most)
 
 
-@scenario(16, "backlog longer than the stall time", size=60, kind=ONE_WORKER)
+@scenario(16, "backlog longer than the stall time", size=200, kind=ONE_WORKER, limit_s=240)
 def backlog(bench: Bench, size: int) -> None:
     """One worker, and the last wait for longer than the stall time. Pass: 0 extra, 0 resumes."""
     bench.delay(0.1)

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from embedded.fork_server import PYTHON_M
 from embedded.supervisor import Spec, Supervisor
 from producers.cli.stack import DOORS, commands
 from tests.faults.bench import Bench
@@ -100,7 +101,7 @@ def _worker(bench: Bench, host: Host) -> Spec:
     )["models-1"]
     return Spec(
         name=_name(host),
-        argv=[word.replace("models-1@%h", _name(host)) for word in argv],
+        argv=[*PYTHON_M, *(word.replace("models-1@%h", _name(host)) for word in argv)],
         cwd=bench.stack.home,
         env=environ,
         ready=ready,

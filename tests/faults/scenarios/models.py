@@ -82,7 +82,7 @@ UNRELIABLE = Kind("unreliable", _SETTINGS, models=short_deadlines)
 PROXIED = Kind("proxied", _SETTINGS, models=through_proxy, environ={"SIM_KEY": KEY})
 
 
-@scenario(19, "default fault mix", size=120, kind=UNRELIABLE, limit_s=240)
+@scenario(19, "default fault mix", size=500, kind=UNRELIABLE, limit_s=500)
 def default_fault_mix(bench: Bench, size: int) -> None:
     """0 failed; no answer has more counted failures than `max_tries`; every call too many had its fault."""
     mix = {"429": 0.05, "5xx": 0.05, "hang": 0.02, "malformed": 0.03, "refusal": 0.01}
@@ -146,7 +146,7 @@ def every_answer_429(bench: Bench, size: int) -> None:
     bench.finish(submission)
 
 
-@scenario(28, "all models away for 3 scaled hours", size=60, kind=UNRELIABLE, limit_s=180)
+@scenario(28, "all models away for 3 scaled hours", size=500, kind=UNRELIABLE, limit_s=400)
 def all_models_away(bench: Bench, size: int) -> None:
     """Held as `no models`, probes only, and after the return all end by themselves and 0 fail."""
     _away(bench, size, 3 * HOUR_S)

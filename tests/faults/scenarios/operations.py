@@ -17,6 +17,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from embedded.fork_server import PYTHON_M
 from producers.cli.stack import commands
 from shared.broker import MESSAGE_VERSION
 from tests.faults.bench import Bench, Failed, vignettes
@@ -38,7 +39,7 @@ KILLED = replace(OPERATED, name="killed")
 HELD = "SELECT count(*) FROM consultations WHERE submission_id = %s AND held = %s"
 
 
-@scenario(24, "kill -9 of a random worker every 3 s", size=200, kind=KILLED, limit_s=1800)
+@scenario(24, "kill -9 of a random worker every 3 s", size=1000, kind=KILLED, limit_s=1800)
 def killed_workers(bench: Bench, size: int) -> None:
     """0 lost, 0 doubled; extra calls at most those that the killed had in flight."""
     bench.delay(0.3)
@@ -176,7 +177,7 @@ def _second_beat(bench: Bench) -> Iterator[None]:
         )
         argv, ready = lines["beat"]
         second = subprocess.Popen(
-            argv,
+            [*PYTHON_M, *argv],
             env=bench.stack.environ,
             cwd=folder,
             stdout=subprocess.PIPE,
@@ -193,7 +194,7 @@ def _second_beat(bench: Bench) -> Iterator[None]:
             second.communicate()
 
 
-@scenario(27, "all workers away for 3 scaled hours", size=80, kind=OPERATED, limit_s=180)
+@scenario(27, "all workers away for 3 scaled hours", size=500, kind=OPERATED, limit_s=400)
 def all_workers_away(bench: Bench, size: int) -> None:
     """Held as `no workers`; when they are back all go on by themselves, 0 fail and none is paid again."""
     bench.delay(0.1)

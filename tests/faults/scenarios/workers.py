@@ -11,7 +11,7 @@ from tests.faults.registry import PREFORK, STALL_S, Kind, scenario
 REDELIVERED = Kind("redelivered", {"hold_s": 3, "countdown_cap_s": 2, "visibility_s": 12})
 
 
-@scenario(2, "kill -9 of busy pool children", size=30, kind=PREFORK)
+@scenario(2, "kill -9 of busy pool children", size=50, kind=PREFORK)
 def busy_children(bench: Bench, size: int) -> None:
     """8 kills. Pass: ≤ 8 extra, one for each kill."""
     kills = 8
@@ -25,7 +25,7 @@ def busy_children(bench: Bench, size: int) -> None:
     bench.finish(submission, allowed=kills)
 
 
-@scenario(3, "kill -9 of a whole worker", size=40, variant="threads")
+@scenario(3, "kill -9 of a whole worker", size=50, variant="threads")
 def whole_worker(bench: Bench, size: int) -> None:
     """3 kills while another worker runs. Pass: ≤ 3 × slots extra. (gevent is no dependency: not tried.)
 
@@ -40,8 +40,8 @@ def whole_worker(bench: Bench, size: int) -> None:
     bench.finish(submission, allowed=kills * bench.settings.model_slots)
 
 
-scenario(3, "kill -9 of a whole worker", size=30, kind=PREFORK, variant="prefork")(whole_worker)
-scenario(3, "the same, visibility 12 s", size=30, kind=REDELIVERED, variant="redelivered")(whole_worker)
+scenario(3, "kill -9 of a whole worker", size=50, kind=PREFORK, variant="prefork")(whole_worker)
+scenario(3, "the same, visibility 12 s", size=50, kind=REDELIVERED, variant="redelivered")(whole_worker)
 
 
 @scenario(4, "death around the chord's count", size=20, kind=PREFORK, variant="prefork")
@@ -97,7 +97,7 @@ def clean_stop(bench: Bench, size: int) -> None:
 scenario(17, "SIGTERM under load", size=20, kind=PREFORK, variant="prefork")(clean_stop)
 
 
-@scenario(18, "everything, drawn", size=30, limit_s=300)
+@scenario(18, "everything, drawn", size=100, limit_s=400)
 def everything(bench: Bench, size: int) -> None:
     """2 kills, 2 FLUSHALL, a killed Redis, a killed PostgreSQL, three times at other instants.
 
