@@ -2,7 +2,8 @@
 
 After a broker's hiccup a Celery worker can live on without consuming (celery issues 8030, 8091, 10205), and
 no look from outside tells it from an idle one. A thread of its own looks from inside: messages lie in its
-queues, slots are free, and nothing has been taken for `idle_s`. Its supervisor starts it again.
+queues, slots are free, and nothing has been taken for `idle_s`. Its supervisor starts it again. Slots that
+are all taken count as free once nothing was taken for longer than any task lasts: they have been lost.
 """
 
 from __future__ import annotations
@@ -37,19 +38,27 @@ _WARM_S = 10.0  # after which a stop that does not come about is made to
 class Watchdog:
     """Looks every few seconds; stores that the process lives, and when it took its last message.
 
-    `register` is called first where PostgreSQL was away when the process began.
+    `longest_s` is how long a task may take. `register` is called first where PostgreSQL was away when the
+    process began.
     """
 
     def __init__(
-        self, ctx: Context, queues: Sequence[str], *, slots: int, register: Callable[[], None] | None = None
+        self,
+        ctx: Context,
+        queues: Sequence[str],
+        *,
+        slots: int,
+        longest_s: float,
+        register: Callable[[], None] | None = None,
     ) -> None:
         self._ctx = ctx
         self._register = register
         self._queues = queues
         self._slots = slots
         self._every_s = min(_SEEN_EVERY_S, ctx.settings.idle_s / 4)
+        self._longest_s = longest_s
         self._taken = -1
-        self._moved_at = time.monotonic()
+        self._taken_at = self._moved_at = time.monotonic()
         self._broker = address(ctx.settings.require_broker())
 
     @cached_property
@@ -74,10 +83,12 @@ class Watchdog:
 
     def look(self) -> None:
         """Whether anything was taken since the last look, or there is nothing to take, or nobody to do it."""
-        taken = sum(state.total_count.values())
-        if taken != self._taken or len(state.active_requests) >= self._slots or not self._lying():
-            self._moved_at = time.monotonic()
-        self._taken = taken
+        taken, now = sum(state.total_count.values()), time.monotonic()
+        if taken != self._taken:
+            self._taken, self._taken_at = taken, now
+        busy = len(state.active_requests) >= self._slots and now - self._taken_at < self._longest_s
+        if self._taken_at == now or busy or not self._lying():
+            self._moved_at = now
 
     def idle_s(self) -> float:
         """Seconds for which work has been lying that this process could have taken."""

@@ -157,7 +157,8 @@ def test_children_die_with_whoever_ordered_them(how: signal.Signals, tmp_path: P
         from pathlib import Path
         from embedded.fork_server import ForkServer
         from tests.embedded.test_fork_server import SERVE, Started
-        started = Started(ForkServer([]), Path({str(tmp_path)!r}), SERVE)
+        forks = ForkServer([])  # which lives as long as somebody holds it
+        started = Started(forks, Path({str(tmp_path)!r}), SERVE)
         started.line()
         print(started.child.pid, flush=True)
         signal.pause()

@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from producers.cli.stack import DOORS
 
@@ -44,8 +44,8 @@ class Kind:
     """A running set: settings over `BASE` by field name, and what `Stack` takes beside them.
 
     `models` makes another models.toml from the panel's address (`http://…/v1`). The panel is instant and
-    without faults when a scenario begins, unless `panel_options` say otherwise. `alone`: it measures a rate,
-    so nothing else runs beside it.
+    without faults when a scenario begins, unless `panel_options` say otherwise. `beside`: what may run
+    at the same time: any other set, those that wait more than they work, or nothing.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Kind:
     environ: Mapping[str, str] = field(default_factory=dict)
     without: frozenset[str] = DOORS
     models: Callable[[str], str] | None = None
-    alone: bool = False
+    beside: Literal["any", "paced", "nothing"] = "any"
 
 
 THREADS = Kind("threads")

@@ -1,7 +1,8 @@
 """Playing scenarios on their sets: one after another, or several sets at once, each in a process of its own.
 
-A set whose scenarios measure a rate runs when nothing else does. `python -m tests.faults.sets` is one such
-process: what it is asked comes in on standard input, its rows go out as lines of JSON between what it tells.
+What measures a rate does not run beside what keeps the processors busy. `python -m tests.faults.sets` is one
+such process: what it is asked comes in on standard input, its rows go out as lines of JSON between what it
+tells.
 """
 
 from __future__ import annotations
@@ -38,17 +39,16 @@ def at_once(wanted: Sequence[Scenario], asked: Asked, *, jobs: int) -> list[Row]
     kinds = {each.kind.name: each.kind for each in wanted}
     sets = [[each for each in wanted if each.kind is kind] for kind in kinds.values()]
     sets.sort(key=lambda one: -sum(each.limit_s for each in one))
-    together = [one for one in sets if not one[0].kind.alone]
-    alone = [one for one in sets if one[0].kind.alone]
     rows: list[Row] = []
-    if jobs == 1 or len(together) == 1:
-        alone = together + alone
-    else:
-        with ThreadPoolExecutor(jobs) as pool:
-            for some in pool.map(lambda one: _in_a_process(one, asked), together):
-                rows += some
-    for one in alone:
-        rows += _one_set(one, asked)
+    for beside, most in (("any", jobs), ("paced", jobs), ("nothing", 1)):
+        these = [one for one in sets if one[0].kind.beside == beside]
+        if most == 1 or len(these) == 1:
+            for one in these:
+                rows += _one_set(one, asked)
+        else:
+            with ThreadPoolExecutor(most) as pool:
+                for some in pool.map(lambda one: _in_a_process(one, asked), these):
+                    rows += some
     return sorted(rows, key=lambda row: (row.scenario.number, row.scenario.variant))
 
 

@@ -10,10 +10,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
 import redis
+from celery.worker import state
 
 from embedded.services import Services
 from shared.broker import NUDGE, NUDGE_QUEUE, QUEUES, SWEEP
@@ -96,6 +98,24 @@ def test_a_worker_that_takes_nothing_ends_itself(
     assert ask(context(database_url), "SELECT name LIKE 'w@%%', slots FROM workers") == [(True, 2)]
 
 
+def test_slots_that_are_taken_for_longer_than_any_task_are_lost(
+    database_url: str, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Full slots are work, but not for ever: what lies in the queue then counts as left lying."""
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr("workers.watchdog.time", clock)
+    monkeypatch.setattr(state, "active_requests", [object()])
+    ctx = context(database_url, broker_url=services.addresses.broker_url)
+    watchdog = Watchdog(ctx, ["conclude"], slots=1, longest_s=60)
+    idle = {}
+    with sending(services) as (app, _):
+        app.send_task(NUDGE, queue=NUDGE_QUEUE, ignore_result=True)
+        for clock.now in (0.0, 30.0, 59.0, 61.0, 100.0):
+            watchdog.look()
+            idle[clock.now] = watchdog.idle_s()
+    assert idle == {0.0: 0.0, 30.0: 0.0, 59.0: 0.0, 61.0: 2.0, 100.0: 41.0}
+
+
 def test_a_process_that_began_without_postgresql_registers_when_it_is_back(database_url: str) -> None:
     """What its former self held is free then; and it is registered once."""
     ctx = context(database_url, name="w@here", idle_s=0.05)
@@ -104,7 +124,7 @@ def test_a_process_that_began_without_postgresql_registers_when_it_is_back(datab
     taken = claim(died, one_owed(died))
     assert taken is not None
     register = Mock(side_effect=lambda: lifecycle.register(ctx, ["conclude"], 2))
-    watchdog = Watchdog(ctx, ["conclude"], slots=2, register=register)
+    watchdog = Watchdog(ctx, ["conclude"], slots=2, longest_s=60, register=register)
     ask(ctx, "UPDATE workers SET seen_at = now() - interval '1 h'")
     for _ in range(2):
         watchdog.seen()

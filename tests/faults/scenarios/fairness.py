@@ -12,7 +12,7 @@ FEW = 10
 CHUNK = 2_000  # consultations accepted in one transaction
 CALL_S = 3.0  # so that waiting is measured, and not this machine's processor
 
-FAIR = Kind("fair", {"window": 20, "source_window": 10, "model_slots": 64}, alone=True)
+FAIR = Kind("fair", {"window": 20, "source_window": 10, "model_slots": 64}, beside="nothing")
 
 
 @scenario(22, "many waiting from one source, few from another", size=20_000, kind=FAIR, limit_s=240)

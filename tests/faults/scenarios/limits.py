@@ -26,8 +26,10 @@ def rated(base_url: str) -> str:
     return short_deadlines(base_url) + f"\n[providers.panel]\nrequests_per_minute = {RATE}\n"
 
 
-RATED = Kind("rated", {"limit_window_s": MINUTE_S, "model_slots": 16}, workers=4, models=rated, alone=True)
-LEARNING = Kind("learning", {"model_slots": 32}, workers=4, alone=True)
+RATED = Kind(
+    "rated", {"limit_window_s": MINUTE_S, "model_slots": 16}, workers=4, models=rated, beside="paced"
+)
+LEARNING = Kind("learning", {"model_slots": 32}, workers=4, beside="paced")
 
 
 @scenario(23, "60 calls a scaled minute, 4 workers", variant="rate", size=30, kind=RATED, limit_s=120)

@@ -85,7 +85,7 @@ STORED = """
 """
 
 
-@scenario(25, "disk full: PostgreSQL, then Redis", size=24, kind=SMALL_DISKS, limit_s=150)
+@scenario(25, "disk full: PostgreSQL, then Redis", size=24, kind=SMALL_DISKS, limit_s=240)
 def full_disks(bench: Bench, size: int) -> None:
     """Accepting is refused with exit code 7 and nothing half-stored, or all is stored; later all goes on."""
     with contextlib.ExitStack() as mounted:
