@@ -66,10 +66,15 @@ def _counting_chords(original: Any) -> Any:
 
 
 def _sending(original: Any) -> Any:
-    """4: die before a body is sent. 5: every message twice. 12: publishing fails after k messages."""
+    """4: die before a body is sent, or between a dispatch and its messages. 5: every message twice.
+
+    12: publishing fails after k messages.
+    """
 
     def send_task(self: Celery, name: str, *args: Any, **options: Any) -> Any:
         if name in BODIES and getattr(_here, "counting", False) and hooks.take("die before body"):
+            _die()
+        if name == HEADERS[0] and hooks.take("die before messages"):
             _die()
         group, after = options.get("group_id"), hooks.get("publish fails after")
         if group and name in HEADERS and after is not None and uuid.UUID(group).int % 3 == 0:

@@ -44,14 +44,15 @@ scenario(3, "kill -9 of a whole worker", size=50, kind=PREFORK, variant="prefork
 scenario(3, "the same, visibility 12 s", size=50, kind=REDELIVERED, variant="redelivered")(whole_worker)
 
 
-@scenario(4, "death around the chord's count", size=20, kind=PREFORK, variant="prefork")
+@scenario(4, "death around the sending and the count of a chord", size=20, kind=PREFORK, variant="prefork")
 def before_counting(bench: Bench, size: int) -> None:
-    """A pool child dies after its answer is stored and before the chord counts it, and before the chord's
-    body is published, twice each. Pass: 0 extra."""
+    """The dispatcher dies after a consultation is stored as dispatched and before its messages are sent. A
+    pool child dies after its answer is stored and before the chord counts it, and before the chord's body is
+    published, twice each. Pass: 0 extra."""
     _die_around_the_count(bench, size, allowed=0)
 
 
-@scenario(4, "death around the chord's count", size=20, variant="threads")
+@scenario(4, "death around the sending and the count of a chord", size=20, variant="threads")
 def before_counting_in_threads(bench: Bench, size: int) -> None:
     """The same of a whole worker with threads. Pass: ≤ one extra for each other thread."""
     _die_around_the_count(bench, size, allowed=4 * (bench.settings.model_slots - 1))
@@ -62,7 +63,10 @@ def _die_around_the_count(bench: Bench, size: int, *, allowed: int) -> None:
     bench.rng.shuffle(deaths)
     shares = sorted(bench.rng.uniform(0.02, 0.6) for _ in deaths)
     bench.delay(0.1)
+    bench.hooks.arm("die before messages")
     submission = bench.submit(size, stall_s=STALL_S)
+    bench.wait(lambda: bench.hooks.left("die before messages") == 0, "the dispatcher's death")
+    bench.fault()
     for share, death in zip(shares, deaths, strict=True):
         bench.until(lambda now, s=share: now.share > s, submission)
         bench.hooks.arm(death)
