@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 MOST = 20
 """Without an id, the newest submissions that are told of."""
 
-# Picked first: only their consultations and calls are counted, however long the history is.
+# Picked first, and counted each by itself (LATERAL): joined at once, PostgreSQL takes the newest for as large
+# as the average, and reads all that is stored.
 _PICKED = """
     WITH picked AS (
         SELECT * FROM submissions WHERE CAST(:id AS uuid) IS NULL OR id = :id
@@ -22,17 +23,17 @@ _PICKED = """
 
 _COUNTED = """
     SELECT s.id, src.name AS source, s.state, s.purpose, s.priority, s.strategy, s.n, s.records, s.set_aside,
-           s.received_at, s.finished_at,
-           count(c.id) FILTER (WHERE c.state = 'completed') AS completed,
-           count(c.id) FILTER (WHERE c.state = 'needs_review') AS needs_review,
-           count(c.id) FILTER (WHERE c.state = 'failed') AS failed,
-           count(c.id) FILTER (WHERE c.state = 'cancelled') AS cancelled,
-           count(c.id) FILTER (WHERE c.state = 'open') AS open
+           s.received_at, s.finished_at, counted.*
     FROM picked s
     JOIN sources src ON src.id = s.source_id
-    LEFT JOIN consultations c ON c.submission_id = s.id AND c.source_id = s.source_id
-    GROUP BY s.id, src.name, s.state, s.purpose, s.priority, s.strategy, s.n, s.records, s.set_aside,
-             s.received_at, s.finished_at
+    CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE c.state = 'completed') AS completed,
+               count(*) FILTER (WHERE c.state = 'needs_review') AS needs_review,
+               count(*) FILTER (WHERE c.state = 'failed') AS failed,
+               count(*) FILTER (WHERE c.state = 'cancelled') AS cancelled,
+               count(*) FILTER (WHERE c.state = 'open') AS open
+        FROM consultations c WHERE c.submission_id = s.id AND c.source_id = s.source_id
+    ) counted
     ORDER BY s.received_at DESC, s.id DESC
 """
 SUBMISSIONS = text(_PICKED + _COUNTED)
@@ -69,11 +70,14 @@ STAGES = text("""
 """)
 
 FAILURES = text(f"""{_PICKED}
-    SELECT c.state, c.reason, count(*) AS consultations
+    SELECT counted.state, counted.reason, sum(counted.n)::bigint AS consultations
     FROM picked s
-    JOIN consultations c ON c.submission_id = s.id AND c.source_id = s.source_id
-    WHERE c.state IN ('failed', 'needs_review')
-    GROUP BY c.state, c.reason ORDER BY c.state, c.reason
+    CROSS JOIN LATERAL (
+        SELECT c.state, c.reason, count(*) AS n FROM consultations c
+        WHERE c.submission_id = s.id AND c.source_id = s.source_id AND c.state IN ('failed', 'needs_review')
+        GROUP BY c.state, c.reason
+    ) counted
+    GROUP BY counted.state, counted.reason ORDER BY counted.state, counted.reason
 """)
 
 # One row per record of the input, in its order: the page after one ordinal. The source is named so that its
@@ -110,7 +114,7 @@ CALL_COUNTS = text(f"""{_PICKED}
            sum(x.prompt_tokens) AS prompt_tokens, sum(x.completion_tokens) AS completion_tokens,
            sum(x.cost_usd) AS cost_usd,
            count(*) FILTER (WHERE x.cost_usd IS NULL AND x.outcome IS DISTINCT FROM 'unsent') AS unpriced
-    FROM (
+    FROM picked s CROSS JOIN LATERAL (
         SELECT m.*,
                EXISTS (SELECT FROM model_calls e
                        WHERE e.owed_answer_id = m.owed_answer_id AND e.claim < m.claim
@@ -119,10 +123,11 @@ CALL_COUNTS = text(f"""{_PICKED}
                        WHERE e.owed_answer_id = m.owed_answer_id AND e.claim < m.claim
                          AND e.outcome IN ('answered', 'late', 'failed')
                          AND e.ended_at > m.started_at) AS overlap
-        FROM picked s
-        JOIN consultations c ON c.submission_id = s.id AND c.source_id = s.source_id
+        FROM consultations c
         JOIN owed_answers o ON o.consultation_id = c.id AND o.source_id = c.source_id
         JOIN model_calls m ON m.owed_answer_id = o.id AND m.source_id = o.source_id
+        WHERE c.submission_id = s.id AND c.source_id = s.source_id
+        OFFSET 0
     ) x
 """)
 
