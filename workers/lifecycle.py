@@ -29,7 +29,6 @@ from db.queries import consultations, owed_answers, workers
 from shared import startup
 from shared.masking import installed_finders
 from shared.medications import normalise
-from shared.registry import visibility_s
 from workers.clients import calls_in_flight, client_for
 from workers.context import Context, get_context
 from workers.watchdog import Watchdog
@@ -100,10 +99,7 @@ def watch(sender: Any, **_: Any) -> None:
     """From now on it is watched whether work flows."""
     ctx, slots = get_context(), int(sender.controller.concurrency or 1)
     queues = sorted(sender.app.amqp.queues.consume_from)
-    longest_s = visibility_s(ctx.registry, ctx.settings)
-    Watchdog(
-        ctx, queues, slots=slots, longest_s=longest_s, register=lambda: register(ctx, queues, slots)
-    ).start()
+    Watchdog(ctx, queues, slots=slots, register=lambda: register(ctx, queues, slots)).start()
 
 
 @worker_shutting_down.connect

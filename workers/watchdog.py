@@ -25,6 +25,7 @@ from sqlalchemy.exc import OperationalError
 from db.queries import workers
 from shared.addresses import address
 from shared.broker import lengths, looking
+from shared.registry import visibility_s
 from workers.context import Context
 from workers.limits import connect
 
@@ -38,25 +39,18 @@ _WARM_S = 10.0  # after which a stop that does not come about is made to
 class Watchdog:
     """Looks every few seconds; stores that the process lives, and when it took its last message.
 
-    `longest_s` is how long a task may take. `register` is called first where PostgreSQL was away when the
-    process began.
+    `register` is called first where PostgreSQL was away when the process began.
     """
 
     def __init__(
-        self,
-        ctx: Context,
-        queues: Sequence[str],
-        *,
-        slots: int,
-        longest_s: float,
-        register: Callable[[], None] | None = None,
+        self, ctx: Context, queues: Sequence[str], *, slots: int, register: Callable[[], None] | None = None
     ) -> None:
         self._ctx = ctx
         self._register = register
         self._queues = queues
         self._slots = slots
         self._every_s = min(_SEEN_EVERY_S, ctx.settings.idle_s / 4)
-        self._longest_s = longest_s
+        self._longest_s = visibility_s(ctx.registry, ctx.settings)  # longer than any task
         self._taken = -1
         self._taken_at = self._moved_at = time.monotonic()
         self._broker = address(ctx.settings.require_broker())

@@ -200,7 +200,7 @@ def test_what_rabbitmq_has_forgotten_the_sweep_brings_again(pipeline: Pipeline, 
 def test_the_watchdog_sees_what_lies_there(settings: Settings, app: Celery) -> None:
     """A message in a queue that nobody takes from is work that lies; an empty queue is none."""
     ctx = context("postgresql://127.0.0.1:9/none", broker_url=settings.require_broker())
-    watchdog = Watchdog(ctx, ["unserved"], slots=1, longest_s=60)
+    watchdog = Watchdog(ctx, ["unserved"], slots=1)
     watchdog.look()
     with app.connection_for_write() as connection:
         queue = connection.SimpleQueue("unserved", queue_args={"x-queue-type": "quorum"})

@@ -19,6 +19,7 @@ from celery.worker import state
 
 from embedded.services import Services
 from shared.broker import NUDGE, NUDGE_QUEUE, QUEUES, SWEEP
+from shared.registry import visibility_s
 from shared.sealing import new_site_key
 from tests.accepted import ROOT, ask, claim, context, models_toml, one_owed, sending
 from workers import lifecycle
@@ -106,14 +107,14 @@ def test_slots_that_are_taken_for_longer_than_any_task_are_lost(
     monkeypatch.setattr("workers.watchdog.time", clock)
     monkeypatch.setattr(state, "active_requests", [object()])
     ctx = context(database_url, broker_url=services.addresses.broker_url)
-    watchdog = Watchdog(ctx, ["conclude"], slots=1, longest_s=60)
-    idle = {}
+    watchdog = Watchdog(ctx, ["conclude"], slots=1)
+    longest_s, idle = visibility_s(ctx.registry, ctx.settings), []
     with sending(services) as (app, _):
         app.send_task(NUDGE, queue=NUDGE_QUEUE, ignore_result=True)
-        for clock.now in (0.0, 30.0, 59.0, 61.0, 100.0):
+        for clock.now in (0.0, longest_s / 2, longest_s - 1, longest_s + 1, longest_s + 40):
             watchdog.look()
-            idle[clock.now] = watchdog.idle_s()
-    assert idle == {0.0: 0.0, 30.0: 0.0, 59.0: 0.0, 61.0: 2.0, 100.0: 41.0}
+            idle.append(watchdog.idle_s())
+    assert idle == [0, 0, 0, 2, 41]
 
 
 def test_a_process_that_began_without_postgresql_registers_when_it_is_back(database_url: str) -> None:
@@ -124,7 +125,7 @@ def test_a_process_that_began_without_postgresql_registers_when_it_is_back(datab
     taken = claim(died, one_owed(died))
     assert taken is not None
     register = Mock(side_effect=lambda: lifecycle.register(ctx, ["conclude"], 2))
-    watchdog = Watchdog(ctx, ["conclude"], slots=2, longest_s=60, register=register)
+    watchdog = Watchdog(ctx, ["conclude"], slots=2, register=register)
     ask(ctx, "UPDATE workers SET seen_at = now() - interval '1 h'")
     for _ in range(2):
         watchdog.seen()
