@@ -33,7 +33,7 @@ from figures_set import machine
 from psycopg import sql
 
 from db import migrate
-from db.engine import engine_for, transaction
+from db.engine import dispose, transaction
 from db.queries import api_keys
 from embedded.services import Services
 from producers.rows import TABLES
@@ -92,7 +92,7 @@ def _post(api: subprocess.Popen[str], url: str, size: int) -> tuple[float, float
     with transaction(url) as session:
         source = session.connection().exec_driver_sql("SELECT id FROM sources").scalar_one()
         _, token = api_keys.add(session, source, "benchmark", ["submit"])
-    engine_for(url).dispose()
+    dispose(url)
     peak, over = [0.0], threading.Event()
 
     def watch() -> None:
@@ -144,7 +144,7 @@ def _copy(url: str) -> tuple[float, int]:
     with psycopg.connect(url, autocommit=True) as stored:
         stored.execute("CREATE DATABASE bare")
         migrate.upgrade(other)
-        engine_for(other).dispose()
+        dispose(other)
         with psycopg.connect(other) as bare:
             bare.execute("SET session_replication_role = replica")  # what a migration has put in makes room
             for table in ("prompts", "model_versions", "snapshots", "sources"):

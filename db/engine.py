@@ -13,7 +13,8 @@ from typing import Any, Literal
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InvalidatePoolError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm import Session
 
 Role = Literal["enter", "accept", "read", "work"]
@@ -37,20 +38,27 @@ IDLE_S = 1.0
 _TLS = re.compile(r"(SSL error|server certificate|root certificate|server does not support SSL)[^\n]*")
 
 
+WAIT_S = 30.0
+"""Whoever finds all connections in use waits so long for one."""
+
+
 @cache  # never evicted: an engine that is dropped leaves its connections open
-def engine_for(url: str) -> Engine:
+def engine_for(url: str, *, autocommit: bool = False) -> Engine:
     """The pooled engine for an address; `postgresql://…` is taken to mean psycopg 3.
 
     A connection that was idle is tested before use, so a restarted server costs one reconnection and
-    rarely an error; statements are bounded so that nothing waits for ever on a lock.
+    rarely an error; statements are bounded so that nothing waits for ever on a lock. With `autocommit` each
+    statement is a transaction: a pool of its own, since to change a connection and back costs as much CPU as
+    a statement.
     """
     engine = create_engine(
         make_url(url).set(drivername="postgresql+psycopg"),
         hide_parameters=True,
         pool_size=16,  # what is over it is closed after use, and a connection costs PostgreSQL 10 ms
-        max_overflow=16,
+        max_overflow=0 if autocommit else 16,
         pool_use_lifo=True,  # what is in use stays warm, what is idle stays idle
-        pool_timeout=30,
+        pool_timeout=WAIT_S,
+        **({"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True} if autocommit else {}),
         connect_args={
             "connect_timeout": 5,
             "application_name": "consilium",
@@ -74,6 +82,21 @@ def engine_for(url: str) -> Engine:
     return engine
 
 
+def dispose(url: str, *, close: bool = True) -> None:
+    """Close this process's idle connections to that address; without `close`, forget them: a parent's."""
+    for engine in (engine_for(url), engine_for(url, autocommit=True)):
+        engine.dispose(close=close)
+
+
+@contextmanager
+def _connecting() -> Iterator[None]:
+    """All connections in use for so long: whoever waits is as badly off as if PostgreSQL were away."""
+    try:
+        yield
+    except NoConnectionFree as error:
+        raise OperationalError("", {}, error) from None
+
+
 def why_away(error: DBAPIError | psycopg.Error) -> str | None:
     """What was wrong with TLS, if that is why PostgreSQL could not be reached: a sentence's part; else None.
 
@@ -88,17 +111,20 @@ def why_away(error: DBAPIError | psycopg.Error) -> str | None:
 
 @contextmanager
 def transaction(url: str) -> Iterator[Session]:
-    """A session in one transaction: committed at the end, rolled back on an exception."""
-    with Session(engine_for(url), expire_on_commit=False) as session, session.begin():
+    """A session in one transaction: committed at the end, rolled back on an exception.
+
+    Raises `OperationalError` if PostgreSQL is away, or no connection is free for `WAIT_S`.
+    """
+    with _connecting(), Session(engine_for(url), expire_on_commit=False) as session, session.begin():
         yield session
 
 
 @contextmanager
 def statements(url: str) -> Iterator[Connection]:
     """A connection where each statement is a transaction of its own: one round trip, where a `transaction` of
-    one statement takes three."""
-    with engine_for(url).connect() as connection:
-        yield connection.execution_options(isolation_level="AUTOCOMMIT")
+    one statement takes three. Raises as `transaction` does."""
+    with _connecting(), engine_for(url, autocommit=True).connect() as connection:
+        yield connection
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from db import migrate
-from db.engine import engine_for
+from db.engine import dispose
 from embedded.services import Services
 from tests import accepted
 from tests.homes import home_of
@@ -97,7 +97,7 @@ def template(services: Services) -> str:
     _execute(services, f"DROP DATABASE IF EXISTS {name}", f"CREATE DATABASE {name}")
     url = _on(services, name)
     migrate.upgrade(url)
-    engine_for(url).dispose()
+    dispose(url)
     return name
 
 
@@ -112,7 +112,7 @@ def database_url(services: Services, template: str) -> Iterator[str]:
     )
     url = _on(services, name)
     yield url
-    engine_for(url).dispose()
+    dispose(url)
     _execute(services, f"DROP DATABASE {name} WITH (FORCE)")
 
 
@@ -123,7 +123,7 @@ def empty_database_url(services: Services) -> Iterator[str]:
     _execute(services, f"CREATE DATABASE {name}")
     url = _on(services, name)
     yield url
-    engine_for(url).dispose()
+    dispose(url)
     _execute(services, f"DROP DATABASE {name} WITH (FORCE)")
 
 

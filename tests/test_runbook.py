@@ -25,7 +25,7 @@ import pytest
 import redis
 from typer.main import get_command
 
-from db.engine import engine_for, transaction
+from db.engine import dispose, transaction
 from db.queries import heartbeats, model_states
 from embedded.postgres import binaries
 from embedded.services import Services
@@ -298,7 +298,7 @@ def restore(world: World) -> Generator[None]:
         world.alive()
         yield
     finally:
-        engine_for(new).dispose()
+        dispose(new)
         with psycopg.connect(old, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 

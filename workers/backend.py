@@ -38,3 +38,11 @@ class LeanRedisBackend(RedisBackend):
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Nobody will ask for the result."""
+
+    def add_pending_result(self, result: Any, *_: Any, **__: Any) -> Any:
+        """Nobody will ask for it: a chord that is sent would subscribe to each of its members."""
+        return result
+
+    def remove_pending_result(self, result: Any) -> Any:
+        """Nothing was subscribed to."""
+        return result

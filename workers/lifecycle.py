@@ -24,7 +24,7 @@ from celery.signals import (
 )
 from sqlalchemy.exc import OperationalError
 
-from db.engine import engine_for
+from db.engine import dispose
 from db.queries import consultations, owed_answers, workers
 from shared import startup
 from shared.masking import installed_finders
@@ -91,7 +91,7 @@ def _warm() -> None:
 @worker_process_init.connect
 def forget_the_parents_connections(**_: Any) -> None:
     """A forked pool child must not share its parent's sockets."""
-    engine_for(get_context().settings.require_database()).dispose(close=False)
+    dispose(get_context().settings.require_database(), close=False)
 
 
 @worker_ready.connect

@@ -300,15 +300,16 @@ class Stack:
             write_private(home.path / "models.toml", made.stdout)
 
     def _run(self, name: str, argv: Sequence[str], ready: str, stage: int) -> None:
+        patches = "gevent" in argv  # the standard library, which nobody may have used before: not forked
         self._services.supervisor.start(
             Spec(
                 name=name,
-                argv=argv,
+                argv=[*PYTHON_M, *argv] if patches else argv,
                 cwd=self.home,
                 env=dict(self._environ),
                 ready=ready,
                 stage=stage,
-                forks=self._forks,
+                forks=None if patches else self._forks,
             )
         )
 

@@ -174,6 +174,20 @@ def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else value
 
 
+def test_nobody_listens_for_results(services: Services) -> None:
+    """A chord that is sent subscribes to none of its members' results."""
+    with sending(services) as (app, broker):
+
+        def subscriptions() -> int:
+            stats: Any = broker.info("commandstats")
+            return int(stats.get("cmdstat_subscribe", {"calls": 0})["calls"])
+
+        before = subscriptions()
+        canvas(app, ID, Ask("generation", tuple(map(owed, range(3)))), urgent=False).apply_async()
+        assert broker.llen("remote") == 3
+        assert subscriptions() == before
+
+
 def test_every_setting_differs_from_celerys_default() -> None:
     """What equals Celery's default is not set: the module lists what is different, and why."""
     ours = celery_config(Settings(_env_file=None, broker_url=BROKER), 900)

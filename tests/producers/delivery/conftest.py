@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from sqlalchemy import select
 
-from db.engine import engine_for, transaction
+from db.engine import dispose, transaction
 from db.queries import consultations, deliveries, events, webhooks
 from db.queries.documents import Vault
 from db.tables import Source
@@ -31,7 +31,7 @@ def own_ctx(services: Services, template: str) -> Iterator[Context]:
         made = context(url, site_key=new_site_key())
         made.vault = Vault.of(made.settings)
         yield made
-        engine_for(url).dispose()
+        dispose(url)
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 

@@ -1,0 +1,59 @@
+"""Connections: what is a transaction, and what it means that none is free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from db import engine
+from db.engine import dispose, statements, transaction
+
+Connecting = Callable[[str], AbstractContextManager[Any]]
+
+
+@pytest.fixture
+def impatient_url(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An address whose connections are waited for hardly at all."""
+    monkeypatch.setattr(engine, "WAIT_S", 0.05)
+    url = f"{database_url}{'&' if '?' in database_url else '?'}application_name=impatient"
+    yield url
+    dispose(url)
+
+
+@pytest.mark.parametrize(("connecting", "most"), [(transaction, 32), (statements, 16)])
+def test_no_free_connection_is_as_if_postgresql_were_away(
+    impatient_url: str, connecting: Connecting, most: int
+) -> None:
+    """So a task comes again later, and a request is told to; it is no bug of whoever waited."""
+    with ExitStack() as held:
+        for _ in range(most):
+            held.enter_context(connecting(impatient_url)).execute(text("SELECT 1"))
+        with pytest.raises(OperationalError), connecting(impatient_url) as one_more:
+            one_more.execute(text("SELECT 1"))
+    with connecting(impatient_url) as again:
+        again.execute(text("SELECT 1"))
+
+
+def test_a_statement_is_a_transaction_a_transaction_is_whole(database_url: str) -> None:
+    """Others see each statement at once, a transaction's at its end, whichever came before."""
+    with psycopg.connect(database_url, autocommit=True) as other:
+        other.execute("CREATE TABLE kept (n int)")
+
+        def seen() -> int:
+            return len(other.execute("SELECT n FROM kept").fetchall())
+
+        insert = text("INSERT INTO kept VALUES (1)")
+        for round_ in range(2):
+            with statements(database_url) as connection:
+                connection.execute(insert)
+                assert seen() == 2 * round_ + 1
+            with transaction(database_url) as session:
+                session.execute(insert)
+                assert seen() == 2 * round_ + 1
+            assert seen() == 2 * round_ + 2
