@@ -124,7 +124,7 @@ def _heartbeats(ctx: Context, app: Celery) -> None:
     """One through each queue; what lies in a queue that nobody takes from is held."""
     stale_s = ctx.settings.heartbeat_stale_s
     with ctx.transaction() as session:
-        due = heartbeats.to_send(session, [q for q in QUEUES if q != heartbeats.OWN], stale_s=stale_s)
+        due = heartbeats.to_send(session, QUEUES, stale_s=stale_s)
         stale = heartbeats.stale(session, stale_s=stale_s)
         heartbeats.hold(session, stale)
     if stale:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from db.queries.heartbeats import QUEUE
+from db.queries.heartbeats import OWN, QUEUE
 from shared.family_mix import Families
 from shared.flow import Owed
 
@@ -94,7 +94,11 @@ RESUME = text(f"""
                      ON h.queue = {QUEUE}
                    WHERE o.consultation_id = c.id AND o.state = 'owed'
                      AND (o.not_before > now() - make_interval(secs => c.stall_s)
-                          OR h.queue IS NOT NULL AND coalesce(h.proven_at <= c.sent_at, true))))
+                          OR h.queue IS NOT NULL AND coalesce(h.proven_at <= c.sent_at, true)))
+               AND NOT EXISTS (
+                   SELECT FROM heartbeats h  -- what follows the last answer
+                   WHERE h.queue = '{OWN}'
+                     AND coalesce(h.proven_at <= greatest(c.sent_at, c.progressed_at), true)))
         ORDER BY next_resume_at
         LIMIT :most
         FOR UPDATE SKIP LOCKED

@@ -1,6 +1,7 @@
 """Heartbeats: a message that goes through a queue proves that its workers take from it.
 
-The sweep sends at most one at a time through each queue, and runs itself from the queue `conclude`.
+The sweep sends at most one at a time through each queue, and runs itself from the queue `conclude`: that it runs
+is told at once, but says nothing of what was sent after it.
 """
 
 from __future__ import annotations
@@ -40,18 +41,17 @@ QUEUE = f"""CASE
 """In SQL: the queue of the answer o that consultation c owes to model version m, as `workers.canvas` says."""
 
 OWN = "conclude"
-"""The sweep's own queue: that it runs is the proof."""
+"""The sweep's own queue: silent when no sweep has run, whether or not one was sent through it."""
 
 TICK = text("""
     WITH before AS (SELECT FROM heartbeats WHERE queue = :own)
     INSERT INTO heartbeats (queue, proven_at, worker) VALUES (:own, now(), :worker)
-    ON CONFLICT (queue) DO UPDATE
-    SET sent_at = now(), received_at = now(), proven_at = now(), worker = excluded.worker
+    ON CONFLICT (queue) DO UPDATE SET received_at = now(), worker = excluded.worker
     RETURNING NOT EXISTS (SELECT FROM before)
 """)
 
 # Nothing sent before a flush proves anything: each queue may be tried again at once.
-FORGET = text("UPDATE heartbeats SET sent_at = now() - interval '1 day' WHERE queue <> :own")
+FORGET = text("UPDATE heartbeats SET sent_at = now() - interval '1 day'")
 
 # Work in flight that waits for a queue without workers says so, and no longer once they are back.
 HOLD = text(f"""
@@ -94,7 +94,7 @@ def stale(session: Session, *, stale_s: float) -> list[str]:
 
 def forget(session: Session) -> None:
     """The broker was flushed."""
-    session.execute(FORGET, {"own": OWN})
+    session.execute(FORGET)
 
 
 def hold(session: Session, queues: Sequence[str]) -> None:

@@ -177,6 +177,21 @@ def test_what_may_still_lie_in_a_queue_is_not_stalled(ctx: Context) -> None:
         assert len(heartbeats.to_send(session, ["remote"], stale_s=60)) == 1
 
 
+def test_what_may_still_lie_in_the_sweeps_own_queue_is_not_stalled(ctx: Context) -> None:
+    """Its last answer is in and what follows waits behind others: that a sweep runs proves nothing of it."""
+    [one] = all_dispatched(ctx, 1)
+    ask(ctx, "UPDATE owed_answers SET state = 'excused', reason = 'refused'")
+    in_transaction(ctx, heartbeats.tick, worker="w")
+    ask(ctx, "UPDATE consultations SET sent_at = now()")
+    stall(ctx, one)
+    in_transaction(ctx, heartbeats.tick, worker="w")
+    assert not in_transaction(ctx, consultations.resume, most=5)
+    [(queue, sent_ms)] = in_transaction(ctx, heartbeats.to_send, queues=["conclude"], stale_s=60)
+    assert not in_transaction(ctx, consultations.resume, most=5), "it is on its way"
+    in_transaction(ctx, heartbeats.received, queue=queue, sent_ms=sent_ms, worker="w")
+    assert in_transaction(ctx, consultations.resume, most=5) == {one: 1}
+
+
 def test_what_was_put_off_lately_is_not_stalled(ctx: Context) -> None:
     """A wait in the database that is just over brings its message back by itself."""
     [one] = all_dispatched(ctx, 1)
