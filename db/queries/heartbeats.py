@@ -1,7 +1,7 @@
 """Heartbeats: a message that goes through a queue proves that its workers take from it.
 
-The sweep sends at most one at a time through each queue, and runs itself from the queue `conclude`: that it runs
-is told at once, but says nothing of what was sent after it.
+The sweep sends at most one at a time through each queue. It runs from the queue `conclude` itself, which is
+told at once, but says nothing of what was sent after it.
 """
 
 from __future__ import annotations
