@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import os
 import random
@@ -140,6 +141,7 @@ def _canvas_workers(servers: Set, in_flight: int) -> Iterator[list[int]]:
             stack.callback(worker.terminate)
             workers.append(worker)
         yield [worker.pid for worker in workers]
+        gc.collect()  # results of what was sent: they unsubscribe, for which Redis must be there
 
 
 def _canvas(servers: Set, size: int, seed: int, pids: list[int]) -> Used:

@@ -123,9 +123,12 @@ CALL_COUNTS = text(f"""{_PICKED}
                        WHERE e.owed_answer_id = m.owed_answer_id AND e.claim < m.claim
                          AND e.outcome IN ('answered', 'late', 'failed')
                          AND e.ended_at > m.started_at) AS overlap
-        FROM consultations c
-        JOIN owed_answers o ON o.consultation_id = c.id AND o.source_id = c.source_id
-        JOIN model_calls m ON m.owed_answer_id = o.id AND m.source_id = o.source_id
+        FROM consultations c CROSS JOIN LATERAL (
+            SELECT m.* FROM owed_answers o
+            JOIN model_calls m ON m.owed_answer_id = o.id AND m.source_id = o.source_id
+            WHERE o.consultation_id = c.id AND o.source_id = c.source_id
+            OFFSET 0
+        ) m
         WHERE c.submission_id = s.id AND c.source_id = s.source_id
         OFFSET 0
     ) x

@@ -7,6 +7,7 @@ folder is empty. `CONSILIUM_FAULTS_WITHOUT` switches protections off (claim, swe
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import threading
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
-from celery.signals import task_prerun
+from celery.signals import task_prerun, worker_process_init, worker_shutting_down
 from kombu.exceptions import OperationalError
 from sqlalchemy import text
 
@@ -33,6 +34,8 @@ from workers.backend import LeanRedisBackend
 
 __all__ = ["app"]
 
+SLOW_STOP_S = 15.0
+"""A worker that takes longer to stop writes into its log where each of its threads is."""
 HEADERS = ("consilium.generate", "consilium.review")
 BODIES = ("consilium.advance", "consilium.conclude")
 hooks = Hooks(Path(os.environ[VARIABLE]))
@@ -175,6 +178,26 @@ def count(task: Any, **_: Any) -> None:
     """How often each task began to run, where a scenario wants to know."""
     if hooks.get("count") is not None:
         hooks.tell(f"ran {task.name}")
+
+
+@worker_process_init.connect
+def tell_when_asked(**_: Any) -> None:
+    """A child of a pool tells where its threads are on SIGUSR2."""
+    faulthandler.register(signal.SIGUSR2)
+
+
+@worker_shutting_down.connect
+def tell_of_a_slow_stop(**_: Any) -> None:
+    """Should this stop take long, it is to be known why."""
+
+    def tell() -> None:
+        faulthandler.dump_traceback()
+        for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+            os.kill(int(child), signal.SIGUSR2)
+
+    late = threading.Timer(SLOW_STOP_S, tell)
+    late.daemon = True
+    late.start()
 
 
 _around(LeanRedisBackend, "on_chord_part_return", _counting_chords)

@@ -68,6 +68,7 @@ def _one_set(wanted: Sequence[Scenario], asked: Asked) -> Iterable[Row]:
                 _tell(kind, f"{each.key}: {said} ({row.seconds:.0f} s)")
                 yield row
                 if row.problem:
+                    bench.failed = True
                     break
 
 
