@@ -153,7 +153,7 @@ def _servers(settings: Settings) -> list[Check]:
 
 
 def flow(beats: Sequence[Heartbeat], workers: Sequence[Worker]) -> list[Check]:
-    """The sweep, which proves its queue by running; the queues that it sends heartbeats through; workers."""
+    """The sweep, by when it last ran; the other queues, by their heartbeats; workers."""
     by_queue = {beat.queue: beat for beat in beats}
     sweep = by_queue.get(OWN)
     if sweep is None:

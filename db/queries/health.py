@@ -13,7 +13,7 @@ from db.queries.heartbeats import OWN
 REVISION = text("SELECT version_num FROM alembic_version")
 HAS_REVISION = text("SELECT to_regclass('alembic_version') IS NOT NULL")
 
-# Stale: something was sent and nobody has taken it, for so long. The sweep proves its own queue by running.
+# Stale: something was sent and nobody has taken it, for so long; the sweep's own queue: no sweep has run.
 HEARTBEATS = text("""
     SELECT queue, extract(epoch FROM now() - received_at)::float AS age_s,
            received_at < now() - make_interval(secs => :stale_s) AND (queue = :own OR sent_at > received_at)

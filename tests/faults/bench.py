@@ -15,7 +15,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -70,7 +69,6 @@ class Bench:
         self.home = new_home(f"consilium-faults-{kind.name}-")
         self.hooks = Hooks(self.home / "hooks")
         self.hooks.folder.mkdir()
-        self.failed = False
         self.tally = Tally()
         self.rng = random.Random(seed)
         self._fault_ends: list[datetime] = []
@@ -117,12 +115,8 @@ class Bench:
         self.stack.__exit__()
         if self._keep:
             print(f"kept: {self.home}")
-            return
-        if self.failed:
-            kept = tempfile.mkdtemp(prefix=f"consilium-faults-{self.kind.name}-")
-            shutil.copytree(self.home / "logs", kept, dirs_exist_ok=True)
-            print(f"  [{self.kind.name}] its logs: {kept}", flush=True)
-        shutil.rmtree(self.home, ignore_errors=True)
+        else:
+            shutil.rmtree(self.home, ignore_errors=True)
 
     # --- the run of one scenario
 

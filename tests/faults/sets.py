@@ -8,8 +8,10 @@ tells.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -68,7 +70,9 @@ def _one_set(wanted: Sequence[Scenario], asked: Asked) -> Iterable[Row]:
                 _tell(kind, f"{each.key}: {said} ({row.seconds:.0f} s)")
                 yield row
                 if row.problem:
-                    bench.failed = True
+                    logs = tempfile.mkdtemp(prefix=f"consilium-faults-{kind.name}-logs-")
+                    shutil.copytree(bench.home / "logs", logs, dirs_exist_ok=True)
+                    _tell(kind, f"logs: {logs}")
                     break
 
 
