@@ -35,6 +35,8 @@ Runs = Session | Connection
 IDLE_S = 1.0
 """A connection that lay unused for longer is tested before it is used again: it costs a round trip."""
 
+_OPTIONS = "-c timezone=utc -c lock_timeout=10s -c statement_timeout=120s"
+
 _TLS = re.compile(r"(SSL error|server certificate|root certificate|server does not support SSL)[^\n]*")
 
 
@@ -49,7 +51,8 @@ def engine_for(url: str, *, autocommit: bool = False) -> Engine:
     A connection that was idle is tested before use, so a restarted server costs one reconnection and
     rarely an error; statements are bounded so that nothing waits for ever on a lock. With `autocommit` each
     statement is a transaction: a pool of its own, since to change a connection and back costs as much CPU as
-    a statement.
+    a statement. They are few and find their rows by keys, so that PostgreSQL plans each once a connection: to
+    plan some of them anew each time, as it would, takes longer than to run them.
     """
     engine = create_engine(
         make_url(url).set(drivername="postgresql+psycopg"),
@@ -62,7 +65,7 @@ def engine_for(url: str, *, autocommit: bool = False) -> Engine:
         connect_args={
             "connect_timeout": 5,
             "application_name": "consilium",
-            "options": "-c timezone=utc -c lock_timeout=10s -c statement_timeout=120s",
+            "options": _OPTIONS + (" -c plan_cache_mode=force_generic_plan" if autocommit else ""),
             "keepalives_idle": 10,
         },
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import html
 import re
+import threading
 import unicodedata
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -140,7 +141,8 @@ def scrub(text: str, names: Collection[str]) -> Scrubbed:
     stay: "Parkinson's disease" even where a family is called parkinson. Scrubbing twice changes nothing more.
     """
     removed = 0
-    identity = _identity(frozenset(names))
+    with _MAKING:
+        identity = _identity(frozenset(names))
     while True:
         before = text
         text, count = _canonical(text)
@@ -281,6 +283,9 @@ def _cut(text: str, spans: list[tuple[int, int]]) -> str:
         kept.append(text[at : max(at, start)])
         at = max(at, end)
     return " ".join([*kept, text[at:]])
+
+
+_MAKING = threading.Lock()  # 150 ms to compile: a pool of threads at its first reviews waits for one of them
 
 
 @lru_cache(maxsize=8)

@@ -29,6 +29,7 @@ from db.queries import consultations, owed_answers, workers
 from shared import startup
 from shared.masking import installed_finders
 from shared.medications import normalise
+from workers import heap
 from workers.clients import calls_in_flight, client_for
 from workers.context import Context, get_context
 from workers.watchdog import Watchdog
@@ -89,17 +90,20 @@ def _warm() -> None:
 
 
 @worker_process_init.connect
-def forget_the_parents_connections(**_: Any) -> None:
-    """A forked pool child must not share its parent's sockets."""
-    dispose(get_context().settings.require_database(), close=False)
+def begin_in_a_child(**_: Any) -> None:
+    """A forked pool child must not share its parent's sockets. It has a heap of its own to keep small."""
+    ctx = get_context()
+    dispose(ctx.settings.require_database(), close=False)
+    heap.start(ctx.stopping)
 
 
 @worker_ready.connect
 def watch(sender: Any, **_: Any) -> None:
-    """From now on it is watched whether work flows."""
+    """From now on it is watched whether work flows, and the heap is kept small."""
     ctx, slots = get_context(), int(sender.controller.concurrency or 1)
     queues = sorted(sender.app.amqp.queues.consume_from)
     Watchdog(ctx, queues, slots=slots, register=lambda: register(ctx, queues, slots)).start()
+    heap.start(ctx.stopping)
 
 
 @worker_shutting_down.connect

@@ -16,22 +16,37 @@ from shared.consensus import Grade, SeatAnswer, dials_of
 from shared.refinement import Dials, Problem
 from shared.support import Shares
 
+# Both are asked for one consultation (concluding) and for hundreds (replay). Consultation by consultation, by
+# index: a plan that is to serve any number of ids reads small tables whole.
+
 # What the seats answered, in the order of the seats.
 ANSWERS = text("""
-    SELECT g.consultation_id, g.seat, g.occupancy, g.model_version_id, m.family, g.decision, g.starts,
-           g.stops, g.latency_s, g.document_id
-    FROM generations g
-    JOIN model_versions m ON m.id = g.model_version_id
-    JOIN owed_answers o ON o.id = g.owed_answer_id AND o.source_id = g.source_id AND o.state = 'answered'
-    WHERE g.consultation_id = ANY(:ids) ORDER BY g.consultation_id, g.seat
+    SELECT said.*
+    FROM unnest(CAST(:ids AS uuid[])) AS asked (id)
+    CROSS JOIN LATERAL (
+        SELECT g.consultation_id, g.seat, g.occupancy, g.model_version_id, m.family, g.decision, g.starts,
+               g.stops, g.latency_s, g.document_id
+        FROM generations g
+        JOIN model_versions m ON m.id = g.model_version_id
+        JOIN owed_answers o ON o.id = g.owed_answer_id AND o.source_id = g.source_id AND o.state = 'answered'
+        WHERE g.consultation_id = asked.id
+        OFFSET 0
+    ) said
+    ORDER BY said.consultation_id, said.seat
 """)
 
 GRADES = text("""
-    SELECT r.consultation_id, r.seat AS reviewer, g.seat AS item, r.grade
-    FROM reviews r
-    JOIN generations g ON g.id = r.generation_id AND g.source_id = r.source_id
-    JOIN owed_answers o ON o.id = r.owed_answer_id AND o.source_id = r.source_id AND o.state = 'answered'
-    WHERE r.consultation_id = ANY(:ids) ORDER BY r.consultation_id, r.seat, g.seat
+    SELECT given.*
+    FROM unnest(CAST(:ids AS uuid[])) AS asked (id)
+    CROSS JOIN LATERAL (
+        SELECT r.consultation_id, r.seat AS reviewer, g.seat AS item, r.grade
+        FROM reviews r
+        JOIN generations g ON g.id = r.generation_id AND g.source_id = r.source_id
+        JOIN owed_answers o ON o.id = r.owed_answer_id AND o.source_id = r.source_id AND o.state = 'answered'
+        WHERE r.consultation_id = asked.id
+        OFFSET 0
+    ) given
+    ORDER BY given.consultation_id, given.reviewer, given.item
 """)
 
 CALIBRATION = text("""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 import re
 import string
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared import blind
 from shared import blind_rules as rules
 from shared.blind import RATIONALE_CAP, render_answer, scrub, skeleton, strip_invisible
 from shared.schemas import Medication, Recommendation
@@ -314,3 +317,17 @@ def test_words_between_a_scale_and_its_score() -> None:
         found = rules.CLINICAL.search(said)
         assert found is not None, said
         assert found[0] == said
+
+
+def test_a_pool_of_threads_compiles_the_names_once() -> None:
+    """Each of a worker's threads at its first review would compile them: seconds, in which no other works."""
+    before = blind._identity.cache_info().misses
+    together = Barrier(8)
+
+    def review(_: int) -> str:
+        together.wait()
+        return scrub("As newcomer-7b I suggest rest.", ["newcomer-7b"]).text
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(review, range(8)))) == 1
+    assert blind._identity.cache_info().misses == before + 1
