@@ -17,7 +17,8 @@ from pathlib import Path
 from workers import heap
 
 def kib():
-    return int(next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmRSS" in line).split()[1])
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
 
 held = []
 
