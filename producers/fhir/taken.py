@@ -14,7 +14,7 @@ from producers.fhir.requests import request_id
 from producers.readers.fhir.chart import Source
 from producers.readers.fhir.medications import medication_name, medicine
 from producers.readers.fhir.node import Fault, Node
-from producers.readers.fhir.source import Located, key_of_resource, resources
+from producers.readers.fhir.source import Located, Unreadable, key_of_resource, resources
 from shared.errors import RecordError
 from shared.medications.names import names
 
@@ -58,9 +58,10 @@ def taken(body: bytes, consultation: str, starts: Collection[str], stops: Collec
 
 def _located(body: bytes) -> Iterator[Located]:
     for found in resources([("", io.BytesIO(body))]):
-        if not isinstance(found, Located):
+        if isinstance(found, Unreadable):
             raise found.error
-        yield found
+        if isinstance(found, Located):  # what was deleted is nobody's order
+            yield found
 
 
 def _answers(source: Source, consultation: str, ours: Collection[str]) -> bool:

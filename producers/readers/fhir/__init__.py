@@ -71,7 +71,7 @@ def read_fhir(
         else:
             for vignette in vignettes:
                 yield Read(chart.line, vignette, file=chart.file, reading=reading)
-    for read in texts(again or _rewinding(inputs), waiting):
+    for read in texts(again or _rewinding(inputs), waiting, gather.is_gone):
         yield replace(read, reading=reading)
 
 
@@ -93,6 +93,7 @@ def _vignettes(chart: Chart, gather: Gather, per: Per) -> list[Vignette]:
     if chart.faults:
         error = chart.faults[0][0]
         raise Fault(error.path, error.reason, code=error.code)
+    gather.settle(chart)
     if person is None:
         raise Fault(
             "Patient",

@@ -43,8 +43,10 @@ class _Sent:
         return parts[0] if len(parts) == 1 else f"[{', '.join(parts)}]" if parts else ""
 
 
-def texts(again: Callable[[], Inputs] | None, waiting: Mapping[str, Waiting]) -> Iterator[Read]:
-    """The records that wait, with their resources as text, in their order.
+def texts(
+    again: Callable[[], Inputs] | None, waiting: Mapping[str, Waiting], gone: Callable[[Located], bool]
+) -> Iterator[Read]:
+    """The records that wait, with their resources as text but for those that are `gone`, in their order.
 
     `again` gives the inputs from their beginning; without it the text stays empty.
     """
@@ -52,22 +54,24 @@ def texts(again: Callable[[], Inputs] | None, waiting: Mapping[str, Waiting]) ->
     held = 0
     for owner, each in waiting.items():
         if batch and held + each.size > MAX_HELD:
-            yield from _fetched(again, batch)
+            yield from _fetched(again, batch, gone)
             batch, held = {}, 0
         batch[owner] = each
         held += each.size
     if batch:
-        yield from _fetched(again, batch)
+        yield from _fetched(again, batch, gone)
 
 
-def _fetched(again: Callable[[], Inputs] | None, batch: Mapping[str, Waiting]) -> Iterator[Read]:
+def _fetched(
+    again: Callable[[], Inputs] | None, batch: Mapping[str, Waiting], gone: Callable[[Located], bool]
+) -> Iterator[Read]:
     sent = {owner: _Sent() for owner in batch}
     referring: dict[str, list[str]] = {}
     for owner, each in batch.items():
         for key in each.references:
             referring.setdefault(key, []).append(owner)
     for found in resources(again()) if again is not None else ():
-        if not isinstance(found, Located):
+        if not isinstance(found, Located) or gone(found):
             continue
         for owner in _owners(found, referring):
             if owner not in batch:

@@ -17,6 +17,10 @@ class Unused(Exception):
     """A resource says nothing that a vignette tells; why, as the account counts it."""
 
 
+class Retracted(Unused):
+    """A resource says of itself that it does not hold; nor does an earlier version of it."""
+
+
 @dataclass(frozen=True)
 class Source:
     """A resource as its reader gets it: the element, its Bundle's aliases, what is contained in it."""
@@ -106,6 +110,8 @@ class Finding:
     value: float | None
     when: When
     pregnant: bool | None = None
+    key: str = ""  # of its resource
+    updated: dt.datetime | None = None  # meta.lastUpdated
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +139,8 @@ class Chart:
     notes: dict[str, Note] = field(default_factory=dict)
     mentioned: set[str] = field(default_factory=set)  # keys of people, places and Medications
     others: Who = field(default_factory=Who)  # relatives, and names that references show
-    versions: dict[str, str] = field(default_factory=dict)  # meta.lastUpdated by key, where given
+    versions: dict[str, dt.datetime] = field(default_factory=dict)  # meta.lastUpdated by key, where given
+    retracted: dict[str, dt.datetime | None] = field(default_factory=dict)  # the same, of what does not hold
     faults: list[tuple[RecordError, str]] = field(default_factory=list)  # with the file
     faulty: Counter[tuple[str, str]] = field(default_factory=Counter)  # (type, code) of those
     used: Counter[str] = field(default_factory=Counter)

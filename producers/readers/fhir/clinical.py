@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from producers.readers.fhir.chart import Allergy, Condition, Encounter, Person, Source, Unused
+from producers.readers.fhir.chart import Allergy, Condition, Encounter, Person, Retracted, Source
 from producers.readers.fhir.identity import who_is
 from producers.readers.fhir.node import Fault, Node
 
@@ -45,11 +45,11 @@ def _sex(given: str, path: str) -> str | None:
 
 
 def condition(source: Source) -> Condition:
-    """A Condition. Raises `Fault`, `Unused`."""
+    """A Condition. Raises `Fault`, `Retracted`."""
     node = source.node
     verified = node.code("verificationStatus")
     if verified in ("refuted", _ENTERED_IN_ERROR):
-        raise Unused(f"verificationStatus {verified}")
+        raise Retracted(f"verificationStatus {verified}")
     status = node.code("clinicalStatus")
     end = node.when("abatementDateTime", "abatementPeriod")
     over = status in CONDITION_OVER or end is not None or node.has("abatementString")
@@ -77,14 +77,14 @@ def condition(source: Source) -> Condition:
 
 
 def allergy(source: Source) -> Allergy:
-    """An AllergyIntolerance. Raises `Fault`, `Unused`."""
+    """An AllergyIntolerance. Raises `Fault`, `Retracted`."""
     node = source.node
     verified = node.code("verificationStatus")
     if verified in ("refuted", _ENTERED_IN_ERROR):
-        raise Unused(f"verificationStatus {verified}")
+        raise Retracted(f"verificationStatus {verified}")
     status = node.code("clinicalStatus") or (node.code("status") if node.has("status") else "")
     if status in ("inactive", "resolved", "refuted", _ENTERED_IN_ERROR):
-        raise Unused(f"clinicalStatus {status}")
+        raise Retracted(f"clinicalStatus {status}")
     if status not in ("", "active", "unconfirmed", "confirmed"):
         raise Fault(
             node.at("clinicalStatus"), "is no status of an allergy: active, inactive or resolved; correct it"
@@ -128,11 +128,11 @@ def _detail(node: Node, reactions: list[Node]) -> str:
 
 
 def encounter(source: Source, identity: str) -> Encounter:
-    """An Encounter. Raises `Fault`, `Unused`."""
+    """An Encounter. Raises `Fault`, `Retracted`."""
     node = source.node
     status = node.code("status")
     if status in ADMINISTRATIVE:
-        raise Unused(f"status {status}")
+        raise Retracted(f"status {status}")
     reasons = [each.label for each in (*node.concepts("reasonCode"), *node.concepts("reason"))]
     reasons += [each.text("display") for each in node.children("reasonReference")]
     period = node.child("period")

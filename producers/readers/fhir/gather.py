@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from producers.readers.fhir import clinical, medications, notes, observations
 from producers.readers.fhir.account import Account
-from producers.readers.fhir.chart import Chart, Finding, Source, Unused
+from producers.readers.fhir.chart import Chart, Finding, Retracted, Source, Unused
 from producers.readers.fhir.identity import Who, named, tolerant
-from producers.readers.fhir.node import Fault, Node
+from producers.readers.fhir.node import Fault, Node, instant
 from producers.readers.fhir.references import mentioned, owner_of
-from producers.readers.fhir.source import MAX_TEXT, Located, Unreadable, dumped, key_of_resource
+from producers.readers.fhir.source import MAX_TEXT, Deleted, Located, Unreadable, dumped, key_of_resource
 from producers.readers.record import Read
 from shared.errors import RecordError
 
@@ -37,9 +37,13 @@ class Gather:
     charts: dict[str, Chart] = field(default_factory=dict)
     medications: dict[str, str] = field(default_factory=dict)  # names by key
     others: dict[str, tuple[str, Who]] = field(default_factory=dict)  # key → (type, who)
+    deleted: dict[str, dt.datetime | None] = field(default_factory=dict)  # when, by key
 
-    def take(self, found: Located | Unreadable) -> Read | None:
+    def take(self, found: Located | Unreadable | Deleted) -> Read | None:
         """Take a resource into its chart; what is set aside by itself comes back."""
+        if isinstance(found, Deleted):
+            self.deleted[found.key] = _later(self.deleted.get(found.key), found.at)
+            return None
         if isinstance(found, Unreadable):
             return self._unreadable(found)
         self.account.read[found.kind] += 1
@@ -123,7 +127,12 @@ class Gather:
             named(display, place, chart.others)
         if found.kind not in OF_PATIENT:
             raise Unused(_NOT_PART)
-        self._read(found, Source(node, found.aliases, found.draft), chart, key)
+        try:
+            self._read(found, Source(node, found.aliases, found.draft), chart, key)
+        except Retracted:
+            if key:
+                chart.retracted[key] = _later(chart.retracted.get(key), _updated(found))
+            raise
         chart.used[found.kind] += 1
 
     def _other(self, found: Located, key: str) -> None:
@@ -156,7 +165,7 @@ class Gather:
         elif kind == "Observation":
             finding = observations.finding(source)
             chart.note_day(finding.when, self.today)
-            self._finding(finding, chart)
+            self._finding(replace(finding, key=key, updated=_updated(found)), chart)
         elif kind == "RelatedPerson":
             chart.others.add(tolerant(source.node))
         else:
@@ -172,7 +181,7 @@ class Gather:
             else:
                 note = (notes.document if found.kind == "DocumentReference" else notes.composition)(source)
                 chart.note_day(note.when, self.today)
-                chart.notes[own] = note
+                self._put(chart.notes, own, note, found, chart)
         except Fault as fault:
             fault.grave = False
             raise
@@ -194,26 +203,74 @@ class Gather:
         essence: Callable[[Any], object] = lambda item: item,
     ) -> None:
         """Keep a fact under its id. Of two versions the later counts; where none is, neither is trusted."""
-        meta = found.value.get("meta")
-        updated = str(meta.get("lastUpdated") or "") if isinstance(meta, dict) else ""
+        updated = _updated(found)
         if key in held:
-            before = chart.versions.get(key, "")
+            before = chart.versions.get(key)
             if essence(held[key]) == essence(item):
                 raise Unused("the same again")
-            if not updated or not before or updated == before:
-                raise Fault(
-                    f"{found.path}.id",
-                    "stands twice with different content: keep the right one, or give meta.lastUpdated",
-                    code="duplicate",
-                )
+            if updated is None or before is None or updated == before:
+                raise _twice(f"{found.path}.id")
             if updated < before:
                 raise Unused("an older version")
-            self.account.used[found.kind] -= 1
-            chart.used[found.kind] -= 1
-            self.account.unused[found.kind, "an older version"] += 1
+            self._leave_out(found.kind, chart, "an older version")
         held[key] = item
-        if updated:
+        if updated is not None:
             chart.versions[key] = updated
+
+    def settle(self, chart: Chart) -> None:
+        """When all is read: leave out what a later version took back or corrected, and what was deleted.
+
+        Raises `Fault` where neither version is the later.
+        """
+        for held in (chart.conditions, chart.allergies, chart.drugs, chart.notes):
+            for key in held.keys() & (chart.retracted.keys() | self.deleted.keys()):
+                if why := self._withdrawn(key, chart.versions.get(key), chart):
+                    del held[key]
+                    self._leave_out(key.partition("/")[0], chart, why)
+        standing = {label: list(self._standing(found, chart)) for label, found in chart.findings.items()}
+        chart.findings = {label: found for label, found in standing.items() if found}
+
+    def _standing(self, found: list[Finding], chart: Chart) -> Iterator[Finding]:
+        """Findings that hold still; of versions that are dated the latest."""
+        latest: dict[str, dt.datetime] = {}
+        for each in found:
+            if each.key and each.updated is not None:
+                latest[each.key] = max(latest.get(each.key, each.updated), each.updated)
+        for each in found:
+            why = self._withdrawn(each.key, each.updated, chart)
+            if not why and each.updated is not None and each.updated < latest.get(each.key, each.updated):
+                why = "an older version"
+            if why:
+                self._leave_out("Observation", chart, why)
+            else:
+                yield each
+
+    def _withdrawn(self, key: str, updated: dt.datetime | None, chart: Chart) -> str:
+        """Why what was held as of `updated` does not hold any more, "" if it does. Raises `Fault`."""
+        if self.is_deleted(key, updated):
+            return "deleted"
+        if key not in chart.retracted:
+            return ""
+        at = chart.retracted[key]
+        if at is None or updated is None or at == updated:
+            raise _twice(f"{key.partition('/')[0]}.id")
+        return "an older version" if at > updated else ""
+
+    def is_deleted(self, key: str, updated: dt.datetime | None) -> bool:
+        """Whether a resource, as of `updated`, was deleted since; what is not dated is."""
+        if key not in self.deleted:
+            return False
+        at = self.deleted[key]
+        return at is None or updated is None or at >= updated
+
+    def is_gone(self, found: Located) -> bool:
+        """Whether a resource was deleted since, some entry says."""
+        return self.is_deleted(key_of_resource(found), _updated(found))
+
+    def _leave_out(self, kind: str, chart: Chart, why: str) -> None:
+        self.account.used[kind] -= 1
+        chart.used[kind] -= 1
+        self.account.unused[kind, why] += 1
 
     def _finding(self, finding: Finding, chart: Chart) -> None:
         if finding.when.day > self.today:
@@ -229,3 +286,17 @@ class Gather:
         self.account.used["Observation"] -= older
         chart.used["Observation"] -= older
         self.account.unused["Observation", "an older value"] += older
+
+
+def _updated(found: Located) -> dt.datetime | None:
+    meta = found.value.get("meta")
+    return instant(meta.get("lastUpdated")) if isinstance(meta, dict) else None
+
+
+def _later(one: dt.datetime | None, other: dt.datetime | None) -> dt.datetime | None:
+    return max((at for at in (one, other) if at is not None), default=None)
+
+
+def _twice(path: str) -> Fault:
+    reason = "stands twice with different content: keep the right one, or give meta.lastUpdated"
+    return Fault(path, reason, code="duplicate")

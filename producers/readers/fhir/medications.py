@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 
-from producers.readers.fhir.chart import Drug, Source, Unused
+from producers.readers.fhir.chart import Drug, Retracted, Source
 from producers.readers.fhir.node import Concept, Fault, Node, When, shown
 
 _STATES = {  # status → state, by resource type; R4's value sets, with STU3's and R5's codes
@@ -61,7 +61,7 @@ _MARKS = {"on-hold": "on hold", "unknown": "status unknown to the source"}
 
 
 def drug(source: Source, kind: str, line: int, file: str) -> Drug:
-    """A medicine that is, was or may be taken. Raises `Fault` (grave unless it is over), `Unused`."""
+    """A medicine that is, was or may be taken. Raises `Fault` (grave unless it is over), `Retracted`."""
     node = source.node
     state, mark = _state(source, kind)
     try:
@@ -107,13 +107,13 @@ def _state(source: Source, kind: str) -> tuple[str, str]:
     node = source.node
     status = node.code("status")
     if kind == "MedicationStatement" and node.text("taken") in ("n", "na"):
-        raise Unused("not taken")
+        raise Retracted("not taken")
     if source.draft:
         return "proposed", ""
     if kind == "MedicationRequest" and status == "draft":
         return "proposed", ""
     if status in _NOT_GIVEN or (kind == "MedicationAdministration" and node.flag("notGiven")):
-        raise Unused(f"status {status}" if status in _NOT_GIVEN else "not given")
+        raise Retracted(f"status {status}" if status in _NOT_GIVEN else "not given")
     if not status:
         raise Fault(node.at("status"), "is missing: whether it is taken cannot be told; add it")
     if status not in _STATES[kind]:
@@ -122,12 +122,12 @@ def _state(source: Source, kind: str) -> tuple[str, str]:
     if kind == "MedicationRequest":
         if node.flag("doNotPerform"):
             if state != "current":
-                raise Unused("an order not to give that is over")
+                raise Retracted("an order not to give that is over")
             return "avoid", ""
         intent = node.code("intent")
         if intent in ("proposal", "option"):
             if state != "current":
-                raise Unused(f"intent {intent}")
+                raise Retracted(f"intent {intent}")
             return "proposed", ""
         if intent not in _ORDERS:
             raise Fault(node.at("intent"), "is no intent of a MedicationRequest: order, plan, …; correct it")

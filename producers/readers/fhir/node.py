@@ -52,6 +52,15 @@ class When(NamedTuple):
         return self.raw[:10]
 
 
+def instant(text: object) -> dt.datetime | None:
+    """A FHIR instant, or None; of one without a time zone UTC is assumed."""
+    try:
+        found = dt.datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return found.replace(tzinfo=dt.UTC) if found is not None and found.tzinfo is None else found
+
+
 class Code(NamedTuple):
     """A coding: the code system's URI ("" if none was given) and the code."""
 

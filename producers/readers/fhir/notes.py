@@ -7,7 +7,7 @@ import binascii
 import zlib
 from html.parser import HTMLParser
 
-from producers.readers.fhir.chart import Note, Source, Unused
+from producers.readers.fhir.chart import Note, Retracted, Source, Unused
 from producers.readers.fhir.node import Fault, Node, clean
 
 MAX_NOTE = 20_000  # characters: no vignette holds more
@@ -20,7 +20,7 @@ def document(source: Source) -> Note:
     try:
         status = node.code("status")
         if status in ("superseded", "entered-in-error") or node.code("docStatus") == "entered-in-error":
-            raise Unused(f"status {status}")
+            raise Retracted(f"status {status}")
         text = next((found for content in node.children("content") if (found := _attached(content))), "")
         if not text:
             raise Unused("no attachment in plain text or XHTML")
@@ -38,7 +38,7 @@ def composition(source: Source) -> Note:
     node = source.node
     try:
         if node.code("status") == "entered-in-error":
-            raise Unused("status entered-in-error")
+            raise Retracted("status entered-in-error")
         text = "\n\n".join(_sections(node, 0))
         if not text:
             raise Unused("no section with text")

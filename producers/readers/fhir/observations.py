@@ -6,7 +6,7 @@ import datetime as dt
 import re
 from collections.abc import Iterable, Mapping
 
-from producers.readers.fhir.chart import Condition, Finding, Source, Unused
+from producers.readers.fhir.chart import Condition, Finding, Retracted, Source, Unused
 from producers.readers.fhir.node import Concept, Fault, Node, When
 
 EGFR, CREATININE, PREGNANCY, DUE = "eGFR", "creatinine", "pregnancy", "expected date of delivery"
@@ -100,7 +100,7 @@ def finding(source: Source) -> Finding:
             raise Unused("not an observation that a vignette tells")
         status = node.code("status")
         if status in ("entered-in-error", "cancelled"):
-            raise Unused(f"status {status}")
+            raise Retracted(f"status {status}")
         when = node.when("effectiveDateTime", "effectivePeriod", "effectiveInstant", "issued")
         return _read(node, label, when or When(dt.date.min, ""))
     except Fault as fault:
@@ -191,26 +191,26 @@ def egfr_of(
 ) -> tuple[float, str] | None:
     """(mL/min/1.73 m², how it is known) on a day: the newest reported, or computed from a newer creatinine.
 
-    Of several on the same day the lowest counts: laboratories used to report one for each race.
+    Of several on the same day the worst counts, the lowest eGFR and the highest creatinine: laboratories used
+    to report one eGFR for each race, and kidneys that fail do so within a day.
     """
-    reported = _newest(findings.get(EGFR, ()), on)
-    creatinine = _newest(findings.get(CREATININE, ()), on)
-    if creatinine is not None and creatinine.value is not None and birth is not None:
-        computed = ckd_epi_2021(creatinine.value, years(birth, creatinine.when.day), sex)
+    reported = min(_last_day(findings.get(EGFR, ()), on), key=_value, default=None)
+    creatinine = max(_last_day(findings.get(CREATININE, ()), on), key=_value, default=None)
+    if creatinine is not None and birth is not None:
+        computed = ckd_epi_2021(_value(creatinine), years(birth, creatinine.when.day), sex)
         newer = reported is None or reported.when.day < creatinine.when.day
         if computed is not None and newer:
             return computed, f"by CKD-EPI 2021 from creatinine of {creatinine.when.written}"
-    if reported is None or reported.value is None:
+    if reported is None:
         return None
-    return reported.value, f"reported {reported.when.written}".strip()
+    return _value(reported), f"reported {reported.when.written}".strip()
 
 
-def _newest(found: Iterable[Finding], on: dt.date) -> Finding | None:
+def _last_day(found: Iterable[Finding], on: dt.date) -> list[Finding]:
+    """The numbers of the last day that has any, up to `on`."""
     numbers = [each for each in found if each.value is not None and each.when.day <= on]
-    if not numbers:
-        return None
-    last = max(each.when.day for each in numbers)
-    return min((each for each in numbers if each.when.day == last), key=_value)
+    last = max((each.when.day for each in numbers), default=None)
+    return [each for each in numbers if each.when.day == last]
 
 
 def _value(each: Finding) -> float:

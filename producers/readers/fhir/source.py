@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import json
 import re
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from producers.readers.fhir.node import instant
 from shared.errors import RecordError
 
 MAX_DOCUMENT = 64 * 1024 * 1024
@@ -19,6 +21,7 @@ _DEEPEST = 5  # Bundles in Bundles
 _RESOURCE = re.compile(rb'(?<!\\)"(?:resourceType|hookInstance|fhirServer)(?<!\\)"\s*:\s*"')
 _XML = re.compile(rb"<\?xml|<[A-Za-z:]*\b[^>]*http://hl7\.org/fhir")
 _PATIENT = re.compile(r'"(?:reference)"\s*:\s*"[^"]*?(Patient/[^"/\s]{1,200})"')
+_DELETED = re.compile(r"(?:^|/)([A-Z][A-Za-z]+/[A-Za-z0-9.\-]{1,64})$")  # not a conditional one
 _KIND = re.compile(r'"resourceType"\s*:\s*"([A-Za-z]{1,60})"')
 
 Inputs = Sequence[tuple[str, IO[bytes]]]
@@ -68,7 +71,15 @@ class Page:
     next: str = field(repr=False)
 
 
-Found = Located | Unreadable | Page
+@dataclass(frozen=True)
+class Deleted:
+    """An entry of a Bundle that says of a resource, by its key, that it was deleted; when, if it says so."""
+
+    key: str = field(repr=False)
+    at: dt.datetime | None
+
+
+Found = Located | Unreadable | Deleted | Page
 
 
 def looks_like_fhir(head: bytes | Mapping[str, Any]) -> bool:
@@ -86,7 +97,7 @@ def looks_like_fhir(head: bytes | Mapping[str, Any]) -> bool:
 
 def resources(
     inputs: Inputs, seen: Callable[[bytes], object] = lambda _bytes: None
-) -> Iterator[Located | Unreadable]:
+) -> Iterator[Located | Unreadable | Deleted]:
     """Every resource of the inputs, in order; of an NDJSON file one line is held at a time.
 
     `seen` is told all bytes as they are read. Last come search results that go on in a page which is not
@@ -286,7 +297,9 @@ def _bundle(
                 and "resource" not in entry
                 and ("request" in entry or "response" in entry)
             ):
-                continue  # an order to delete, or the answer to one: no resource is meant to be there
+                if (deleted := _deleted(entry)) is not None:
+                    yield deleted
+                continue  # or the answer to a request: no resource is meant to be there
             yield _bad(name, number, "not_fhir", "holds no resource", here, dumped(entry))
             continue
         url = entry.get("fullUrl") if inner is not entry else None
@@ -307,6 +320,15 @@ def _bundle(
         else:
             kind = value["resourceType"]
             yield Located(name, number, here, kind, value, request, url, aliases, patients, draft, share)
+
+
+def _deleted(entry: Mapping[str, Any]) -> Deleted | None:
+    request, response = entry.get("request"), entry.get("response")
+    if not isinstance(request, dict) or request.get("method") != "DELETE":
+        return None
+    match = _DELETED.search(str(request.get("url") or ""))
+    at = response.get("lastModified") if isinstance(response, dict) else None
+    return Deleted(match[1], instant(at)) if match else None
 
 
 def _key(value: Mapping[str, Any], url: str) -> str:

@@ -183,12 +183,13 @@ def test_the_equation_of_2021() -> None:
         ([value("48642-3", 60, "mL/min"), value("48643-1", 71, "mL/min")], 60),
         ([value("33914-3", 45, "mL/min", "2024-01-01"), value("2160-0", 1.0)], 62.5),
         ([value("2160-0", 88.42, "umol/L")], 62.5),
+        ([value("2160-0", 1.0), value("2160-0", 88.42 * 4, "umol/L"), value("2160-0", 2.0)], 11.9),
         ([value("98979-8", None, valueString=">60 mL/min")], 60),
         ([value("33914-3", 45, "mL/min", status="entered-in-error"), condition("Gout")], None),
     ],
 )
 def test_renal_function(values: list[dict[str, Any]], egfr: float | None) -> None:
-    """The newest reported, the lowest of a day, else by the equation from a newer creatinine."""
+    """The newest reported, the worst of a day, else by the equation from a newer creatinine."""
     found = one(*values).context.egfr
     assert found == egfr if egfr is None else found == pytest.approx(egfr, abs=0.1)
 
