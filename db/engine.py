@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm import Session
@@ -36,6 +36,8 @@ IDLE_S = 1.0
 """A connection that lay unused for longer is tested before it is used again: it costs a round trip."""
 
 _OPTIONS = "-c timezone=utc -c lock_timeout=10s -c statement_timeout=120s"
+
+_READ_ONLY = ("in_hot_standby", "default_transaction_read_only")  # told by the server when they change
 
 _TLS = re.compile(r"(SSL error|server certificate|root certificate|server does not support SSL)[^\n]*")
 
@@ -67,8 +69,21 @@ def engine_for(url: str, *, autocommit: bool = False) -> Engine:
             "application_name": "consilium",
             "options": _OPTIONS + (" -c plan_cache_mode=force_generic_plan" if autocommit else ""),
             "keepalives_idle": 10,
+            "target_session_attrs": "read-write",  # of several hosts the one that takes writes
         },
     )
+
+    @event.listens_for(engine, "handle_error")
+    def away(context: ExceptionContext) -> BaseException | None:
+        """A server that has become a standby, or read-only for its full disk, is as good as away."""
+        error = context.original_exception
+        if not isinstance(error, psycopg.errors.ReadOnlySqlTransaction) or context.connection is None:
+            return None
+        wire = context.connection.connection.driver_connection
+        if wire is None or not any(wire.info.parameter_status(each) == "on" for each in _READ_ONLY):
+            return None  # the transaction is: a bug of ours
+        context.is_disconnect = True
+        return OperationalError("", {}, error)
 
     @event.listens_for(engine, "checkin")
     def used(_connection: Any, record: Any) -> None:

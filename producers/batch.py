@@ -233,7 +233,7 @@ class Batch:
             "n": order.n,
             "models": list(order.models),
             "families": order.families,
-            "budget_usd": order.budget_usd,
+            "asked_budget_usd": order.budget_usd,  # the cap itself may have been changed since
             "dials": self._dials,
         }
         made = session.execute(
@@ -244,6 +244,7 @@ class Batch:
                 state="receiving",
                 idempotency_digest=digest,
                 seed=order.seed,
+                budget_usd=order.budget_usd,
                 **asked,
             )
             .on_conflict_do_nothing()
@@ -263,7 +264,8 @@ class Batch:
         if other:
             raise IdempotencyConflict(
                 "this idempotency key belongs to a submission that was begun with another "
-                f"{', '.join(other)}: repeat its command with the same options, or send under a new key"
+                f"{', '.join(name.removeprefix('asked_') for name in other)}: repeat its command with the "
+                "same options, or send under a new key"
             )
         self.receipt.submission_id = found.id
         return int(found.seed)
@@ -286,7 +288,7 @@ class Batch:
             if digest is not None and digest in known:
                 error = RecordError(
                     "duplicate_id",
-                    "this source has sent that id before: a new vignette needs an id of its own",
+                    "this source has sent that id before, here or earlier: a new vignette needs a new id",
                     path="id",
                     line=read.line,
                 )
@@ -345,7 +347,8 @@ class Batch:
             )
         if state == "receiving" and self.order.strict and self.receipt.set_aside:
             raise StrictBatch(self.receipt.errors, self.receipt.set_aside)
-        if state == "receiving" and self.order.at_least_one and not self.receipt.accepted:
+        enough = self.receipt.accepted if self.order.at_least_one else self.receipt.records
+        if state == "receiving" and not enough:
             raise NothingAccepted(self.receipt.errors, self.receipt.records)
         self.receipt.complete = True
         self.receipt.repeated = state != "receiving"

@@ -76,6 +76,8 @@ def _expire(ctx: Context) -> None:
         for consultation_id in consultations.expired(session):
             consultations.end(session, consultation_id, "failed", "expired")
             owed_answers.void_rest(session, consultation_id)
+        if lost := model_calls.lose(session):
+            log.info("calls that nobody will close: lost=%d", lost)
 
 
 def _abandoned(ctx: Context) -> None:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import OperationalError
 from db import recompute
 from db.queries import events, heartbeats, workers
 from shared.broker import CHECK_MODEL, HEARTBEAT, MESSAGE_VERSION, NUDGE, SWEEP, countdown_s, queue_of
-from shared.errors import ConsiliumError
+from shared.errors import ConsiliumError, SealedElsewhere
 from workers import answering, checking, concluding, dispatch, flow, purging, sweep
 from workers.app import app
 from workers.context import get_context
@@ -52,6 +52,9 @@ def guarded(run: Run) -> Run:
         except OperationalError:
             log.warning("postgresql away task=%s", self.name)
             raise _again(self, 2 + 3 * random.random()) from None
+        except SealedElsewhere:  # the site's key is rotated, and this process has the old one alone
+            log.error("sealed by another site key task=%s: restart with it", self.name)
+            raise _again(self, answering.BUSY_S) from None
         except Exception as error:  # noqa: BLE001 - told by type and place, then raised
             place = traceback.extract_tb(error.__traceback__)[-1]
             bug = TaskBug(f"{type(error).__name__} at {place.name}:{place.lineno}")

@@ -17,21 +17,23 @@ from sqlalchemy.orm import Session
 # Makes the count of places exact with any number of dispatchers; held until the transaction ends.
 LOCK = text("SELECT pg_advisory_xact_lock(7302002)")
 
+# What is held takes no place: its models may be away for days, and others are not to wait for them. Of one
+# source no more than its window is ever held so.
 FREE = text("""
     SELECT greatest(:window - count(*), 0) FROM consultations
-    WHERE state = 'open' AND dispatched_at IS NOT NULL
+    WHERE state = 'open' AND dispatched_at IS NOT NULL AND held IS NULL
 """)
 
 # Of each source and priority only the oldest few are read (ix_consultations__waiting), however many wait. A
-# source's turns count on from what it has in flight.
+# source's turns count on from what it has in flight, those of its urgent work from what of that is not held.
 NEXT = text("""
     WITH in_flight AS (
-        SELECT source_id, count(*) AS n FROM consultations
+        SELECT source_id, count(*) AS n, count(*) FILTER (WHERE held IS NULL) AS moving FROM consultations
         WHERE state = 'open' AND dispatched_at IS NOT NULL GROUP BY source_id
     ), waiting AS (
         SELECT w.*, s.daily_budget_usd,
                row_number() OVER (PARTITION BY s.id ORDER BY w.class, w.accepted_at, w.id)
-                 + coalesce(f.n, 0) AS turn
+                 + coalesce(CASE WHEN p.priority = 0 THEN f.moving ELSE f.n END, 0) AS turn
         FROM sources s
         LEFT JOIN in_flight f ON f.source_id = s.id
         CROSS JOIN (VALUES (0), (1), (2)) AS p (priority)

@@ -103,6 +103,7 @@ class Submission(Base):
     protocol: Mapped[Slug] = mapped_column(server_default="review")
     seed: Mapped[int] = mapped_column(BigInteger)
     budget_usd: Mapped[Decimal | None] = mapped_column(Numeric(14, 8))  # NULL: no cap
+    asked_budget_usd: Mapped[Decimal | None] = mapped_column(Numeric(14, 8))  # as it was sent
     dials: Mapped[Json] = mapped_column(JSONB, server_default=text("'{}'"))  # shared.refinement.Dials
     reopened: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))  # by requeued dead letters
     records: Mapped[int] = mapped_column(server_default=text("0"))

@@ -80,7 +80,8 @@ def status(
         out.print(f"\npaused: {', '.join(names)}", style="yellow", highlight=False)
     if failures:
         out.print(table(failures, title="\nfor a person"))
-    cost = "unknown" if calls["cost_usd"] is None else f"{calls['cost_usd']:.4f} USD"
+    known = calls["cost_usd"] if calls["calls"] else 0
+    cost = "unknown" if known is None else f"{known:.4f} USD"
     out.print(
         f"\ncalls {calls['calls']} · lost with their worker {calls['lost']} · given up {calls['given_up']} · "
         f"failed {calls['failed']} · paid twice {calls['dup'] + calls['overlap']} · cost {cost}"

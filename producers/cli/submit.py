@@ -304,7 +304,14 @@ def _report(receipt: Receipt, way: _Way, nudged: bool, format_: Format, key: str
             "repeated": receipt.repeated,
             "idempotency_key": key,
             "errors": [
-                {"record": e.ordinal, "line": e.line, "code": e.code, "path": e.path, "reason": e.reason}
+                {
+                    "record": e.ordinal,
+                    "file": way.file(e),
+                    "line": e.line,
+                    "code": e.code,
+                    "path": e.path,
+                    "reason": e.reason,
+                }
                 for e in receipt.errors
             ],
         }

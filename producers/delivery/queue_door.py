@@ -36,7 +36,7 @@ from producers.intake import NothingAccepted, receive
 from producers.nudge import nudge
 from producers.readers.record import InputError
 from shared.addresses import Address, tls_fault
-from shared.errors import ConsiliumError, SettingsError
+from shared.errors import ConsiliumError, SealedElsewhere, SettingsError
 from shared.registry import Registry
 from shared.settings import Settings
 
@@ -154,6 +154,9 @@ class QueueDoor:
         try:
             with _heartbeats(self._connection):
                 receipt = self._take(message)
+        except SealedElsewhere:  # the site's key is rotated: nothing is wrong with the message
+            message.requeue()
+            raise
         except ConsiliumError as refused:
             self._dead_letter(message, type(refused).__name__, str(refused))
             return

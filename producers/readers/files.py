@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,7 @@ HEAD = 64 * 1024
 """Bytes by which a format is recognised."""
 GZIP = b"\x1f\x8b"
 """What begins every gzip file (RFC 1952, 2.3.1)."""
+_JSON = re.compile(rb'[\[{]\s*["{\[\]}]')
 _MARK = b"\xef\xbb\xbf"
 _NOT_READ = {
     b"PK\x03\x04": ("is a ZIP archive or a workbook", "unpack it, or save the sheet as CSV"),
@@ -120,7 +122,8 @@ def open_stream(
             raise InputError(shown, None, reason, remedy)
     if format_ is InputFormat.auto:
         format_ = detect(head, name)
-        if mapping is not None and format_ is InputFormat.ndjson:  # one column has no delimiter
+        one_column = format_ is InputFormat.ndjson and not _is_json(head)  # which has no delimiter
+        if mapping is not None and one_column:
             format_ = InputFormat.csv
     if format_ is InputFormat.fhir and not again:  # it is read twice
         start, stream = (stream.read(), stream) if held is None else _begun(stream, False, held)
@@ -157,6 +160,11 @@ def read_inputs(
         yield from _checked("", read_fhir(fhir, per=per, account=account or Account()))
 
 
+def _is_json(head: bytes) -> bool:
+    """Whether an input begins as JSON does, and no header of a CSV."""
+    return _JSON.match(head.removeprefix(_MARK).lstrip()) is not None
+
+
 def detect(head: bytes, name: str = "") -> InputFormat:
     """The format of an input by its first bytes (up to `HEAD`), and by its name where these leave it open."""
     text = head.removeprefix(_MARK).lstrip()
@@ -165,10 +173,10 @@ def detect(head: bytes, name: str = "") -> InputFormat:
 
         if looks_like_fhir(head):
             return InputFormat.fhir
-    suffixes = Path(name).suffixes
-    if {".ndjson", ".jsonl"} & set(suffixes):
+    suffixes = set(Path(name).suffixes)
+    if {".ndjson", ".jsonl"} & suffixes and text[:1] != b"[":
         return InputFormat.ndjson
-    if {".csv", ".tsv"} & set(suffixes):
+    if {".csv", ".tsv"} & suffixes and not _is_json(head):
         return InputFormat.csv
     first, _, rest = text.partition(b"\n")
     if text[:1] not in (b"{", b"["):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from producers.readers.record import InputError
 from shared.errors import SettingsError
@@ -80,11 +82,21 @@ class _Fields(_Table):
     date: Parts = []
 
 
+def _readable(date_format: str) -> str:
+    day = dt.datetime(2001, 2, 3, tzinfo=dt.UTC)
+    try:
+        if dt.datetime.strptime(day.strftime(date_format), date_format).year == day.year:
+            return date_format
+    except (ValueError, re.error):  # a directive that there is not, or one twice
+        pass
+    raise ValueError("is no form of a date, such as %d.%m.%Y")
+
+
 class _File(_Table):
     delimiter: Literal[",", ";", "\t", "|"] | None = None
     encoding: Literal["utf-8", "cp1252", "iso-8859-1", "iso-8859-15"] = "utf-8"
     list_separator: str = Field(";", min_length=1)
-    date_format: str = Field("%Y-%m-%d", min_length=2)
+    date_format: Annotated[str, AfterValidator(_readable)] = "%Y-%m-%d"
     decimal: Literal[".", ","] = "."
     fields: _Fields
     constants: dict[FieldName, Scalar | list[str]] = {}
@@ -118,6 +130,8 @@ class CsvMapping:
 
     def check(self, header: Sequence[str], file: str) -> None:
         """Raises `InputError` for a column that the file does not have, with those that it has."""
+        if not {column for _, column in self.columns()} & set(header):
+            raise _no_header(file, "none of the columns that the mapping names")
         faults = []
         for name, column in self.columns():
             if column not in header:
@@ -137,11 +151,20 @@ class CsvMapping:
         return what if self.path is None else fault(self.path, self.lines, key, what)
 
 
+def _no_header(file: str, lacks: str) -> InputError:
+    """It may be a record that stands there: it is not quoted."""
+    what = f"the first line holds {lacks}"
+    remedy = "is the header row missing, or the delimiter another?"
+    return InputError(file, 1, what, remedy, f"{what}: {remedy}")
+
+
 def native(header: Sequence[str], file: str) -> CsvMapping:
     """The mapping of a file whose columns are fields.
 
     Raises `InputError` where one is not, or id or vignette is missing.
     """
+    if not set(header) & set(FIELDS):
+        raise _no_header(file, f"no column out of {', '.join(FIELDS)} (for others give --mapping FILE.toml)")
     unknown = [column for column in header if column not in FIELDS]
     missing = [name for name in ("id", "vignette") if name not in header]
     if unknown or missing:

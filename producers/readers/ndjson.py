@@ -54,7 +54,7 @@ def vignette_of(value: dict[str, Any]) -> Vignette:
         return Vignette.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        raise RecordError(first["type"], _reason(error, first), path=_path(first)) from None
+        raise RecordError(first["type"], _reason(error), path=_path(first)) from None
 
 
 def _parse(raw: bytes) -> Vignette:
@@ -101,8 +101,15 @@ def _path(first: Any) -> str:
     return ".".join(str(part) for part in where)
 
 
-def _reason(error: ValidationError, first: Any) -> str:
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        return f"there is a field that is not known; see examples/vignettes.ndjson for those that are{more}"
-    return f"{first['msg']}{more}"[:300]
+def _reason(error: ValidationError) -> str:
+    """What is wrong with the first field, then with the others by their names, so far as there is room."""
+    first, *others = error.errors(include_url=False, include_input=False, include_context=False)
+    said = _fault(first)
+    more = "; ".join(f"{_path(each) or 'the record'}: {_fault(each)}" for each in others)
+    return f"{said} (and {len(others)} more: {more})"[:300] if others else said[:300]
+
+
+def _fault(fault: Any) -> str:
+    if fault["type"] == "extra_forbidden":
+        return "there is a field that is not known; see examples/vignettes.ndjson for those that are"
+    return str(fault["msg"])

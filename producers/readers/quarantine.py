@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -17,22 +18,23 @@ from shared.errors import SettingsError
 class Quarantine:
     """Writes records as they were sent: lines, rows below their header, an array; FHIR as NDJSON."""
 
-    def __init__(self, stream: IO[str], format_: InputFormat, header: str) -> None:
-        self._stream, self._format = stream, format_
+    def __init__(self, path: Path, stream: IO[str], format_: InputFormat, header: str) -> None:
+        self._path, self._stream, self._format = path, stream, format_
         self._header = header
         self.written = 0
 
     def add(self, read: Read) -> None:
-        """One record more."""
+        """One record more. Raises `SettingsError`."""
         text = read.sent()
         if self._format is InputFormat.fhir:
             text = _one_line(text)
         before = {InputFormat.json: "[\n" if not self.written else ",\n", InputFormat.csv: ""}
-        if self._header and not self.written:
-            self._stream.write(self._header + "\n")
-        self._stream.write(before.get(self._format, "") + text)
-        if self._format is not InputFormat.json:
-            self._stream.write("\n")
+        header = self._header + "\n" if self._header and not self.written else ""
+        after = "" if self._format is InputFormat.json else "\n"
+        try:
+            self._stream.write(header + before.get(self._format, "") + text + after)
+        except OSError as error:
+            raise _unwritable(self._path, error) from None
         self.written += 1
 
     def end(self) -> None:
@@ -47,8 +49,8 @@ def quarantine(
 ) -> Iterator[Quarantine | None]:
     """The file at this path, for its owner alone; there whole or not at all, and only if something is in it.
 
-    None without a path. Raises `SettingsError` where it cannot be written, or inputs of several formats (or
-    CSV headers) would not fit into it.
+    None without a path. Raises `SettingsError` where something is there already, where it cannot be written,
+    or where inputs of several formats (or CSV headers) would not fit into it.
     """
     if path is None:
         yield None
@@ -57,20 +59,16 @@ def quarantine(
         raise SettingsError(
             "--quarantine: the inputs differ in format or columns, and one file holds one: submit them apart"
         )
-    part = path.with_name(path.name + ".part")
+    if os.path.lexists(path):  # an input, what somebody has mended, a device
+        raise SettingsError(f"--quarantine {path}: is there already: name another file, or move that one")
     try:
-        part.unlink(missing_ok=True)
-        stream = open(  # noqa: SIM115
-            os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600),
-            "w",
-            encoding=encoding,
-            errors="replace",
-            newline="",
-        )
+        number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # for its owner alone
+        stream = open(number, "w", encoding=encoding, errors="replace", newline="")  # noqa: SIM115
     except OSError as error:
         raise _unwritable(path, error) from None
+    part = Path(name)
     try:
-        made = Quarantine(stream, inputs[0].format, inputs[0].header)
+        made = Quarantine(path, stream, inputs[0].format, inputs[0].header)
         yield made
         try:
             made.end()
@@ -80,7 +78,8 @@ def quarantine(
         except OSError as error:
             raise _unwritable(path, error) from None
     finally:
-        stream.close()
+        with suppress(OSError):  # a full disk, told above
+            stream.close()
         part.unlink(missing_ok=True)
 
 

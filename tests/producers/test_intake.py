@@ -12,7 +12,7 @@ import pytest
 
 from db.engine import transaction
 from db.queries import reports
-from producers.intake import IdempotencyConflict, Receipt, StrictBatch
+from producers.intake import IdempotencyConflict, NothingAccepted, Receipt, StrictBatch
 from producers.readers.ndjson import read_ndjson
 from producers.readers.record import Read
 from shared.errors import ErasedError
@@ -220,15 +220,21 @@ def test_gold_is_an_outcome_and_no_part_of_the_vignette(site: Site) -> None:
 
 def test_a_batch_without_work_is_finished_at_once(site: Site) -> None:
     """Nothing to be waited for: it is finished, and its event is there."""
-    batches: list[list[bytes]] = [[], [b""], [b"{", b"["]]
-    for lines in batches:
-        receipt = site.accept(lines)
-        with transaction(site.url) as session:
-            (row,) = reports.submissions(session, receipt.submission_id)
-        assert (row["state"], row["records"], row["open"]) == ("finished", len(receipt.errors), 0)
-        assert site.ask("SELECT type, submission_id FROM outbox_events ORDER BY id DESC LIMIT 1") == [
-            ("submission.finished", receipt.submission_id)
-        ]
+    receipt = site.accept([b"{", b"["])
+    with transaction(site.url) as session:
+        (row,) = reports.submissions(session, receipt.submission_id)
+    assert (row["state"], row["records"], row["open"]) == ("finished", 2, 0)
+    assert site.ask("SELECT type, submission_id FROM outbox_events ORDER BY id DESC LIMIT 1") == [
+        ("submission.finished", receipt.submission_id)
+    ]
+
+
+@pytest.mark.parametrize("lines", [[], [b""], [b"\n", b" \n"]])
+def test_an_empty_batch_is_refused(site: Site, lines: list[bytes]) -> None:
+    """More often an export that failed than a night without patients; nothing is stored."""
+    with pytest.raises(NothingAccepted, match="there is no record in it"):
+        site.accept(lines)
+    assert site.counts()["submissions"] == 0
 
 
 def test_a_second_batch_uses_the_same_versions_and_prompts(site: Site) -> None:

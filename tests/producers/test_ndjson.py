@@ -48,7 +48,7 @@ BAD = {
     "twice the same field": (b'{"id": "a", "id": "ZEBRA"}', "duplicate_field", "", "twice"),
     "twice, deeper": (b'{"context": {"ZEBRA": 1, "ZEBRA": 2}}', "duplicate_field", "", "twice"),
     "no id": (json.dumps({"vignette": GOOD["vignette"]}).encode(), "missing", "id", "required"),
-    "two faults": (b'{"kind": "ZEBRA"}', "missing", "id", "(and 2 more)"),
+    "two faults": (b'{"kind": "ZEBRA"}', "missing", "id", "(and 2 more: vignette: Field required; kind: "),
     "empty id": (line(id=" "), "string_too_short", "id", "at least 1"),
     "id is a number": (line(id=17), "string_type", "id", "valid string"),
     "half a surrogate": (b'{"id": "\\ud800 ZEBRA", "vignette": "x"}', "string_unicode", "id", "unicode"),

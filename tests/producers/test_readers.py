@@ -7,7 +7,6 @@ import datetime as dt
 import gzip
 import io
 import json
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from producers.readers.files import InputFormat, detect, open_inputs, read_input
 from producers.readers.json_records import read_json
 from producers.readers.mapping import load_mapping
 from producers.readers.ndjson import MAX_LINE
-from producers.readers.quarantine import quarantine
 from producers.readers.record import InputError, Read
 from shared.errors import SettingsError
 
@@ -134,6 +132,9 @@ def test_every_format_gives_the_same_vignettes(
         (b"id,vignette\n", "", "csv"),
         (b"id\tvignette\n", "", "csv"),
         (b"{,}", "x.csv.gz", "csv"),
+        (b'{"id": 1}\n{"id": 2}', "x.csv", "ndjson"),
+        (b'[{"id": 1}]', "x.ndjson", "json"),
+        (b'{"id": ', "x.ndjson", "ndjson"),
         (b"", "", "ndjson"),
         (b'{"resourceType": "Bundle", "entry": []}', "x.json", "fhir"),
         (b'{"resourceType": "Patient"}\n{"resourceType": "Patient"}', "x.ndjson", "fhir"),
@@ -332,28 +333,28 @@ def test_what_is_not_read_says_what_to_do(tmp_path: Path, content: bytes, said: 
 
 
 @pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("a.ndjson", '{"id": "a"}\n' + json.dumps(GOOD) + "\n{\n"),
-        ("a.json", '[{"id": "a"},\n' + json.dumps(GOOD) + ",\n[1]]"),
-        ("a.csv", f'id;vignette\n"a";short\nb;{GOOD["vignette"]}\nc;"two\nlines"\n'),
-    ],
+    "text", ["a,Erika Mustermann,HIV positive\nb,Max Muster,gout\n", "Erika Mustermann\n"]
 )
-def test_the_quarantine_is_in_the_inputs_own_format(tmp_path: Path, name: str, text: str) -> None:
-    """Read again it gives exactly what was set aside; it is for its owner alone."""
+def test_a_record_in_the_headers_place_is_not_quoted(tmp_path: Path, text: str) -> None:
+    """What is printed may end in a log."""
+    mapping = written(tmp_path, '[fields]\nid = "Case"\nvignette = "Note"\n', "m.toml")
+    for named in (None, load_mapping(mapping)):
+        with ExitStack() as stack, pytest.raises(InputError, match="header row missing") as refused:
+            list(read_inputs(open_inputs(stack, [str(written(tmp_path, text, "x.csv"))], mapping=named)))
+        assert "Erika" not in str(refused.value)
 
-    def bad() -> Iterator[Read]:
-        with ExitStack() as stack:
-            inputs = open_inputs(stack, [str(written(tmp_path, text, name))])
-            with quarantine(tmp_path / f"bad-{name}", inputs) as aside:
-                assert aside is not None
-                for one in read_inputs(inputs):
-                    if one.error:
-                        aside.add(one)
-                        yield one
 
-    first = [(one.text, one.error and one.error.code) for one in bad()]
-    assert len(first) == 2
-    path = tmp_path / f"bad-{name}"
-    assert [(one.text, one.error and one.error.code) for one in read(path)] == first
-    assert path.stat().st_mode & 0o777 == 0o600
+def test_a_mapping_makes_no_csv_of_ndjson(tmp_path: Path) -> None:
+    """So `submit` can say that it is of no use."""
+    mapping = load_mapping(written(tmp_path, '[fields]\nid = "Case"\nvignette = "Note"\n', "m.toml"))
+    with ExitStack() as stack:
+        (made,) = open_inputs(stack, [str(written(tmp_path, json.dumps(GOOD), "x"))], mapping=mapping)
+    assert made.format == "ndjson"
+
+
+@pytest.mark.parametrize("form", ["%q", "%d.%m.%d", "Y-m-d", ""])
+def test_a_form_that_no_date_has_is_refused(tmp_path: Path, form: str) -> None:
+    """With the mapping, not with each row."""
+    text = f'date_format = "{form}"\n[fields]\nid = "Case"\nvignette = "Note"\n'
+    with pytest.raises(SettingsError, match=r"m.toml:1.*form of a date"):
+        load_mapping(written(tmp_path, text, "m.toml"))
