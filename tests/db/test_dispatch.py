@@ -157,6 +157,20 @@ def test_sources_take_turns(ctx: Context) -> None:
     assert next_ in set(big) - first
 
 
+def test_what_is_held_keeps_nobody_waiting(ctx: Context) -> None:
+    """Models that are away hold one source's share and no more; others' work and urgent cases go past it."""
+    sources(ctx, "big", "small")
+    submit(ctx, 20, source="big")
+    assert len(taken(ctx, 4, source_window=4)) == 4
+    small = consultations_of(ctx, submit(ctx, 3, source="small"))
+    assert taken(ctx, 4, source_window=4) == []
+    ask(ctx, "UPDATE consultations SET held = 'no models' WHERE dispatched_at IS NOT NULL")
+    assert set(taken(ctx, 4, source_window=4)) == set(small)
+    care = {"purpose": "care", "priority": "urgent", "source": "big"}
+    urgent = consultations_of(ctx, submit(ctx, EXAMPLES[:1], **care))
+    assert taken(ctx, 4, source_window=4) == urgent
+
+
 def test_waiting_lifts_what_is_less_urgent(ctx: Context) -> None:
     """Each hour counts for one priority: nothing starves behind a stream of urgent work."""
     old, older = consultations_of(ctx, submit(ctx, 2))

@@ -10,10 +10,10 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InternalError, OperationalError
 
 from db import engine
-from db.engine import dispose, statements, transaction
+from db.engine import dispose, source_transaction, statements, transaction
 from db.queries.documents import OPEN
 
 Connecting = Callable[[str], AbstractContextManager[Any]]
@@ -70,3 +70,22 @@ def test_a_statement_is_planned_once_a_connection(database_url: str) -> None:
         [(anew, once)] = connection.execute(text(planned), {"like": "%clinical_documents%"}).all()
     assert anew == 0
     assert once > 10
+
+
+@pytest.mark.parametrize("connecting", [transaction, statements])
+def test_a_server_that_takes_no_writes_is_away(database_url: str, connecting: Connecting) -> None:
+    """A standby after a failover, a full disk: the connection is given up, and what failed comes again."""
+    with psycopg.connect(database_url, autocommit=True) as other:
+        other.execute("CREATE TABLE kept (n int)")
+    with connecting(database_url) as connection:
+        connection.execute(text("SELECT set_config('default_transaction_read_only', 'on', false)"))
+    with pytest.raises(OperationalError), connecting(database_url) as connection:
+        connection.execute(text("INSERT INTO kept VALUES (1)"))
+    with connecting(database_url) as connection:
+        connection.execute(text("INSERT INTO kept VALUES (1)"))
+
+
+def test_to_write_in_a_transaction_that_reads_is_a_bug(database_url: str) -> None:
+    """It is no server that is away: nobody is to try again."""
+    with pytest.raises(InternalError), source_transaction(database_url, None, "read") as session:
+        session.execute(text("UPDATE sources SET name = name"))

@@ -42,6 +42,25 @@ def test_a_resume_needs_time_or_a_flag_and_nobody_at_work(ctx: Context) -> None:
     assert list(in_transaction(ctx, consultations.resume, most=50)) == [claimed]
 
 
+def test_calls_that_nobody_will_close_are_lost(ctx: Context, app: Celery, broker: redis.Redis) -> None:
+    """Their process died, and their consultation ended meanwhile: no claim will come to say so."""
+    expired, running = all_dispatched(ctx, 2)
+    died, alive = owed_by(ctx, expired)[0], owed_by(ctx, running)[0]
+    assert claim(ctx, died) is not None
+    assert claim(ctx, alive) is not None
+    ask(ctx, "UPDATE consultations SET deadline_at = now() - interval '1 s' WHERE id = %s", expired)
+
+    def outcomes() -> list[tuple[object, ...]]:
+        sweep.sweep(ctx, app, broker)
+        return ask(
+            ctx, "SELECT outcome, ended_at IS NOT NULL FROM model_calls ORDER BY owed_answer_id = %s", alive
+        )
+
+    assert outcomes() == [(None, False), (None, False)], "its lease runs still: it may come yet"
+    accepted.run_out(ctx, died)
+    assert outcomes() == [("lost", True), (None, False)]
+
+
 def test_back_off_doubles_up_to_eight(ctx: Context) -> None:
     """Each resume waits twice as long as the one before, up to eight stall times, give or take a quarter."""
     [one] = all_dispatched(ctx, 1)

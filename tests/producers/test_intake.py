@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from threading import Barrier
 
 import pytest
@@ -235,6 +236,18 @@ def test_an_empty_batch_is_refused(site: Site, lines: list[bytes]) -> None:
     with pytest.raises(NothingAccepted, match="there is no record in it"):
         site.accept(lines)
     assert site.counts()["submissions"] == 0
+
+
+def test_a_cap_that_was_changed_since_keeps_the_repeat(site: Site) -> None:
+    """The operator changed it, not the sender: the same request is the same; with another cap it is not."""
+    models = ("sim-alder-large", "sim-birch-large", "sim-cedar-large")
+    order = {"idempotency_key": "monday", "strategy": "FIXED", "models": models}
+    first = site.accept([record("a")], **order, budget_usd=Decimal(5))
+    site.ask("UPDATE submissions SET budget_usd = 10")
+    again = site.accept([record("a")], **order, budget_usd=Decimal(5))
+    assert (again.submission_id, again.repeated) == (first.submission_id, True)
+    with pytest.raises(IdempotencyConflict, match="another budget_usd"):
+        site.accept([record("a")], **order, budget_usd=Decimal(10))
 
 
 def test_a_second_batch_uses_the_same_versions_and_prompts(site: Site) -> None:

@@ -16,12 +16,14 @@ from kombu import Connection, Exchange, Queue
 from kombu.message import Message as Received
 
 from db.queries import webhooks
+from db.queries.documents import Vault
 from embedded.services import Services
 from producers import intake
 from producers.delivery import queue_door
 from producers.delivery.doors import Door, load_doors
 from producers.delivery.queue_door import KIND, REASON, QueueDoor
 from shared.errors import SettingsError
+from shared.sealing import SiteKey, new_site_key
 from shared.settings import Settings
 from tests.accepted import ROOT, ask
 from tests.producers.delivery.conftest import end
@@ -215,6 +217,21 @@ def test_a_database_that_is_away_loses_nothing(
     with pytest.raises(TimeoutError):
         broker.connection.drain_events(timeout=0.3)
     door._url = url
+    assert answer(broker)["repeated"] is False
+
+
+def test_a_key_that_is_rotated_makes_no_dead_letters(
+    ctx: Context, broker: Broker, opened: Callable[..., QueueDoor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is wrong with the message: it waits for a process that has the new key."""
+    monkeypatch.setattr(queue_door, "LONGEST_S", 0.05)
+    rotated = Vault(SiteKey(new_site_key(), None, lambda: b"wrapped by another key's bytes"), 30)
+    door = opened()
+    vault, door._vault = door._vault, rotated
+    broker.send(lines(), reply_to="answers")
+    with pytest.raises(TimeoutError):
+        broker.connection.drain_events(timeout=0.3)
+    door._vault = vault
     assert answer(broker)["repeated"] is False
 
 
