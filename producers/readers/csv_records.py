@@ -120,15 +120,16 @@ class CsvFile:
     def _field(self, name: FieldName, row: dict[str, str]) -> Any:
         mapping, made_of = self._mapping, self._mapping.fields[name]
         if isinstance(made_of, Age):
-            born = self._date(name, row[made_of.born])
-            on = self._date(name, row[made_of.on])
+            born = self._date(name, made_of.born, row[made_of.born])
+            on = self._date(name, made_of.on, row[made_of.on])
             return None if born is None or on is None else years(born, on)
         if isinstance(made_of, Drugs):
             drugs, doses = (self._items(name, row[column]) for column in (made_of.name, made_of.dose))
             if doses and len(drugs) != len(doses):
                 raise RecordError(
                     "columns",
-                    f"{len(drugs)} names and {len(doses)} doses: give each a dose",
+                    f"{len(drugs)} names in column {made_of.name!r} and {len(doses)} doses in "
+                    f"{made_of.dose!r}: give each a dose",
                     path=_path(name),
                 )
             pairs = zip(drugs, doses or [""] * len(drugs), strict=True)
@@ -143,7 +144,7 @@ class CsvFile:
         if value == "":
             return None
         if name in ("birth_date", "date"):
-            found = self._date(name, str(value))
+            found = self._date(name, made_of[0].column, str(value))
             return found and found.isoformat()
         if name in ("age", "egfr") and isinstance(value, str):
             return value.replace(mapping.decimal, ".")
@@ -158,14 +159,14 @@ class CsvFile:
     def _translated(self, name: FieldName, value: str) -> Any:
         return self._mapping.values.get(name, {}).get(value, value)
 
-    def _date(self, name: FieldName, value: str) -> dt.date | None:
+    def _date(self, name: FieldName, column: str, value: str) -> dt.date | None:
         if not value:
             return None
         try:
             return dt.datetime.strptime(value, self._mapping.date_format).date()
         except ValueError:
-            form = self._mapping.date_format
-            raise RecordError("date", f"is no date of the form {form}", path=_path(name)) from None
+            what = f"column {column!r} holds no date of the form {self._mapping.date_format}"
+            raise RecordError("date", what, path=_path(name)) from None
 
 
 class _TooLong(Exception):

@@ -358,3 +358,13 @@ def test_a_form_that_no_date_has_is_refused(tmp_path: Path, form: str) -> None:
     text = f'date_format = "{form}"\n[fields]\nid = "Case"\nvignette = "Note"\n'
     with pytest.raises(SettingsError, match=r"m.toml:1.*form of a date"):
         load_mapping(written(tmp_path, text, "m.toml"))
+
+
+def test_a_fault_names_the_column(tmp_path: Path) -> None:
+    """Which of the two an age is made of; the cell itself is not repeated."""
+    fields = 'id = "Case"\nvignette = "Note"\nage = { born = "Born", on = "Seen" }\n'
+    mapping = load_mapping(written(tmp_path, f'date_format = "%d.%m.%Y"\n[fields]\n{fields}', "m.toml"))
+    rows = "Case,Note,Born,Seen\na,A man of seventy has chest pain.,1950-01-01,01.02.2024\n"
+    (found,) = read(written(tmp_path, rows, "x.csv"), mapping=mapping)
+    assert found.error is not None
+    assert found.error.reason == "column 'Born' holds no date of the form %d.%m.%Y"
