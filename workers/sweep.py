@@ -76,6 +76,7 @@ def _expire(ctx: Context) -> None:
         for consultation_id in consultations.expired(session):
             consultations.end(session, consultation_id, "failed", "expired")
             owed_answers.void_rest(session, consultation_id)
+    with ctx.transaction() as session:  # apart: who stores an answer locks its call before its consultation
         if lost := model_calls.lose(session):
             log.info("calls that nobody will close: lost=%d", lost)
 
