@@ -12,7 +12,7 @@ from db.queries import outcomes
 from db.queries.documents import Vault
 from producers.cli.acts import audit
 from producers.cli.common import EXIT_SET_ASIDE, Format, database, emit, err, out, table, vault
-from producers.readers.outcomes import OutcomeRow, read_outcomes
+from producers.readers.outcomes import FIELDS, OutcomeRow, read_outcomes
 from shared.errors import RecordError
 from shared.measures import in_codes
 from shared.schemas import Gold, GoldItem
@@ -24,14 +24,14 @@ AsFormat = Annotated[Format, typer.Option("--format")]
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="NDJSON or CSV; see `consilium outcomes import --help`.")],
+    file: Annotated[Path, typer.Argument(help=f"NDJSON or CSV, of {', '.join(FIELDS)}.")],
     format_: AsFormat = Format.table,
 ) -> None:
     """Add outcomes of own consultations.
 
-    Each line names a consultation (or a submission and the line of its input), and either gold in definition
-    list-1, as JSON, or a clinician's accepted list of drugs (in CSV with semicolons): then each drug is
-    required. The newest outcome counts. A bad line is set aside and the rest goes on.
+    Each line names a `consultation` (or a `submission` and the `line` of its input), and either `gold` in
+    definition list-1, as JSON, or as `list` a clinician's accepted drugs (in CSV with semicolons): then each
+    drug is required. The newest outcome counts. A bad line is set aside and the rest goes on.
     """
     sealed = vault()
     added = known = 0

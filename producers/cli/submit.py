@@ -84,14 +84,18 @@ class _Way:
             err.print(f"if this is interrupted, go on with: {self.again}", markup=False, highlight=False)
 
     def ended_early(self) -> None:
-        """What is stored, and how to go on; nothing where all is stored, or nothing."""
-        if self.stored and not self.complete:
-            err.print(
+        """What is stored, and how to go on; nothing where nothing is."""
+        if self.complete:  # only the quarantine file was still to be written
+            aside = f"{self.again} --quarantine FILE"
+            said = f"all {self.stored} records are stored; for what was set aside: {aside}"
+        elif self.stored:
+            said = (
                 f"{self.stored} records are stored, and none of them begins before all are; go on within an "
-                f"hour, or they are erased: {self.again}",
-                markup=False,
-                highlight=False,
+                f"hour, or they are erased: {self.again}"
             )
+        else:
+            return
+        err.print(said, markup=False, highlight=False)
 
 
 def submit(

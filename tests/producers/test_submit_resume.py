@@ -71,3 +71,17 @@ def _write(sending: object, text: list[str]) -> None:
             print(line, end="", file=sending, flush=True)  # type: ignore[call-overload]
     except BrokenPipeError:
         return
+
+
+def test_no_room_for_the_quarantine_when_all_is_stored(shell: Shell) -> None:
+    """Told as what it is: the batch is in, and what was set aside can be written yet."""
+    shell.file("batch", *lines()[:3], "{\n")
+    limited = f"ulimit -f 0; exec {COMMAND} submit batch --quarantine bad"  # small enough to fail at its end
+    done = subprocess.run(["sh", "-c", limited], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done
+    assert "bad: cannot be written: File too large" in done.stderr
+    found = re.search(r"all 4 records are stored; .*: the same command with (.*)\n", done.stderr)
+    assert found, done.stderr
+    again = found[1].replace("FILE", "bad").split()
+    assert "accepted before under this key" in shell.here("submit", "batch", *again).out
+    assert Path("bad").read_text() == "{\n"
