@@ -46,6 +46,7 @@ CLEARED_CHUNKS = 20
 def sweep(ctx: Context, app: Celery, redis_client: redis.Redis) -> int:
     """One sweep; how many consultations were sent."""
     _expire(ctx)
+    _lost(ctx)
     _abandoned(ctx)
     with ctx.transaction() as session:
         first = heartbeats.tick(session, ctx.name)
@@ -76,8 +77,11 @@ def _expire(ctx: Context) -> None:
         for consultation_id in consultations.expired(session):
             consultations.end(session, consultation_id, "failed", "expired")
             owed_answers.void_rest(session, consultation_id)
+
+
+def _lost(ctx: Context) -> None:
     with ctx.transaction() as session:  # apart: who stores an answer locks its call before its consultation
-        if lost := model_calls.lose(session):
+        if lost := model_calls.close_lost(session):
             log.info("calls that nobody will close: lost=%d", lost)
 
 

@@ -41,7 +41,7 @@ def open_calls(session: Session) -> list[OpenCall]:
     return [OpenCall(**row._mapping) for row in session.execute(OPEN)]
 
 
-def lose(session: Session) -> int:
+def close_lost(session: Session) -> int:
     """Close as lost what stands open of answers that are owed no more, when their leases have run out."""
     done: Any = session.execute(LOST)
     return int(done.rowcount)

@@ -83,11 +83,15 @@ class _Way:
             self.said = True
             err.print(f"if this is interrupted, go on with: {self.again}", markup=False, highlight=False)
 
+    @property
+    def aside(self) -> str:
+        """What writes the quarantine file afterwards."""
+        return f"{self.again} and --quarantine FILE"
+
     def ended_early(self) -> None:
         """What is stored, and how to go on; nothing where nothing is."""
         if self.complete:  # only the quarantine file was still to be written
-            aside = f"{self.again} --quarantine FILE"
-            said = f"all {self.stored} records are stored; for what was set aside: {aside}"
+            said = f"all {self.stored} records are stored; what was set aside, to be mended: {self.aside}"
         elif self.stored:
             said = (
                 f"{self.stored} records are stored, and none of them begins before all are; go on within an "
@@ -195,7 +199,7 @@ def submit(
         _print_account(account)
     if receipt.errors and quarantine_ is None and format_ is Format.table:
         out.print(
-            f"what was set aside, to be mended and sent again: {way.again} and --quarantine FILE",
+            f"what was set aside, to be mended and sent again: {way.aside}",
             style="dim",
             markup=False,
             highlight=False,

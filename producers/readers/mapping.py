@@ -82,7 +82,7 @@ class _Fields(_Table):
     date: Parts = []
 
 
-def _readable(date_format: str) -> str:
+def _date_format(date_format: str) -> str:
     day = dt.datetime(2001, 2, 3, tzinfo=dt.UTC)
     try:
         if dt.datetime.strptime(day.strftime(date_format), date_format).year == day.year:
@@ -96,7 +96,7 @@ class _File(_Table):
     delimiter: Literal[",", ";", "\t", "|"] | None = None
     encoding: Literal["utf-8", "cp1252", "iso-8859-1", "iso-8859-15"] = "utf-8"
     list_separator: str = Field(";", min_length=1)
-    date_format: Annotated[str, AfterValidator(_readable)] = "%Y-%m-%d"
+    date_format: Annotated[str, AfterValidator(_date_format)] = "%Y-%m-%d"
     decimal: Literal[".", ","] = "."
     fields: _Fields
     constants: dict[FieldName, Scalar | list[str]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 from collections.abc import Iterator
@@ -46,9 +47,9 @@ def test_the_quarantine_is_in_the_inputs_own_format(tmp_path: Path, name: str, t
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("what", ["file", "folder", "link", "device"])
+@pytest.mark.parametrize("what", ["file", "folder", "link", "pipe"])
 def test_the_quarantine_replaces_nothing(tmp_path: Path, what: str) -> None:
-    """Neither an input nor what somebody has mended nor a device; and it is said before anything is read."""
+    """Neither an input, nor what somebody has mended, nor what is no file; said before anything is read."""
     path = tmp_path / "bad"
     match what:
         case "file":
@@ -57,8 +58,8 @@ def test_the_quarantine_replaces_nothing(tmp_path: Path, what: str) -> None:
             path.mkdir()
         case "link":
             path.symlink_to(tmp_path / "nowhere")
-        case "device":
-            path = Path("/dev/full")
+        case "pipe":
+            os.mkfifo(path)
     before = path.lstat()
     with ExitStack() as stack:
         inputs = open_inputs(stack, [str(written(tmp_path, "{", "a.ndjson"))])

@@ -82,6 +82,6 @@ def test_no_room_for_the_quarantine_when_all_is_stored(shell: Shell) -> None:
     assert "bad: cannot be written: File too large" in done.stderr
     found = re.search(r"all 4 records are stored; .*: the same command with (.*)\n", done.stderr)
     assert found, done.stderr
-    again = found[1].replace("FILE", "bad").split()
+    again = found[1].replace("and --quarantine FILE", "--quarantine bad").split()
     assert "accepted before under this key" in shell.here("submit", "batch", *again).out
     assert Path("bad").read_text() == "{\n"
