@@ -2,9 +2,8 @@
 
     python benchmarks/figures_bare.py SUBMISSION IN_FLIGHT       # prints a line of JSON: seconds, cpu_s
 
-One process, no broker, nobody who would go on if it died. Our own SQL (look; claim; raw answer, call and
-cost; answer, progress and result), each a transaction of its own as in the workers, our prompts, our
-sealing and our parser; httpx with aiohttp's transport, asynchronous psycopg. What belongs to a consultation
+One process, no broker, nobody who would go on if it died. Our own SQL, prompts, sealing and parser
+(figures_booking.py); httpx with aiohttp's transport, asynchronous psycopg. What belongs to a consultation
 (its vignette, its prompt) is read once, as one would in a script. Left out: dispatch, limits, the consensus.
 """
 
@@ -13,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import sys
 import time
 import uuid
@@ -25,47 +23,13 @@ from typing import Any
 
 import httpx
 import psycopg
+from figures_booking import CLAIM, CONNECTIONS, LOOK, OF_SUBMISSION, OPEN, OWE, STORE_RAW, Case, Owed
 from httpx_aiohttp import HttpxAiohttpClient
 from psycopg.rows import dict_row
-from sqlalchemy import TextClause
 
-from db.engine import transaction
-from db.ids import new_id
-from db.queries import answers, documents, model_versions, owed_answers
-from shared import prompts
-from shared.blind import render_answer
-from shared.reading import read_answer
-from shared.registry import Registry, lease_s, load_registry, price
-from shared.review_design import pairs, slots
-from shared.schemas import Recommendation, ReviewAnswer, Vignette
-from shared.sealing import DataKey, SiteKey
+from shared.registry import Registry, load_registry
+from shared.sealing import SiteKey
 from shared.settings import get_settings
-
-CONNECTIONS = 16
-
-
-def sql(statement: TextClause) -> str:
-    """A named statement of ours as psycopg takes it."""
-    return re.sub(r"(?<!:):(\w+)", r"%(\1)s", statement.text.replace("%", "%%"))
-
-
-LOOK, CLAIM, STORE_RAW, GENERATION, REVIEW, OWE, OPEN = map(
-    sql,
-    (
-        owed_answers.LOOK,
-        owed_answers.CLAIM,
-        answers.STORE_RAW,
-        answers.SETTLE_GENERATION,
-        answers.SETTLE_REVIEW,
-        owed_answers.OWE_REVIEWS,
-        documents.OPEN,
-    ),
-)
-OF_SUBMISSION = """
-    SELECT c.id, c.seed, c.document_id, array_agg(o.id ORDER BY o.seat) AS owed
-    FROM consultations c JOIN owed_answers o ON o.consultation_id = c.id
-    WHERE c.submission_id = %s GROUP BY c.id, c.seed, c.document_id ORDER BY c.id
-"""
 
 
 @dataclass
@@ -88,139 +52,45 @@ class Script:
             self.idle.put_nowait(connection)
 
 
-@dataclass
-class Case:
-    """One consultation as the script holds it in memory; `given`: seat → (generation's id, answer)."""
-
-    id: uuid.UUID
-    seed: int
-    key: DataKey
-    text: str
-    given: dict[int, tuple[uuid.UUID, Recommendation]] = field(default_factory=dict)
-
-
 async def consultation(script: Script, row: dict[str, Any]) -> None:
     """Three answers, then six reviews."""
     async with script.statements() as db:
         [sealed] = await (await db.execute(OPEN, {"ids": [row["document_id"]]})).fetchall()
-    key = script.site_key.unwrap(sealed["key_id"], sealed["wrapped"])
-    vignette = Vignette.model_validate_json(key.open(sealed["ciphertext"], sealed["id"]))
-    case = Case(row["id"], row["seed"], key, prompts.render_case(vignette))
+    case = Case.open(row, sealed, script.site_key)
     await asyncio.gather(*(answer(script, case, owed) for owed in row["owed"]))
-    drawn = [(new_id(), *pair) for pair in pairs(sorted(case.given), k=4, seed=case.seed)]
-    reviews = {
-        "consultation_id": case.id,
-        "ids": [owed for owed, _, _ in drawn],
-        "seats": [reviewer for _, reviewer, _ in drawn],
-        "abouts": [case.given[item][0] for _, _, item in drawn],
-    }
+    values, reviews = case.owe_reviews()
     async with script.statements() as db:
-        await db.execute(OWE, reviews)
-    await asyncio.gather(*(answer(script, case, owed, item) for owed, _, item in drawn))
+        await db.execute(OWE, values)
+    await asyncio.gather(*(answer(script, case, owed, item) for owed, item in reviews))
 
 
-async def answer(script: Script, case: Case, owed: uuid.UUID, item: int | None = None) -> None:
+async def answer(script: Script, case: Case, id_: uuid.UUID, item: int | None = None) -> None:
     """One owed answer: claim, call, book, parse, settle. `item`: the seat whose answer is reviewed."""
     async with script.slots:
-        settings = get_settings()
         async with script.statements() as db:
-            seen = await (await db.execute(LOOK, {"id": owed})).fetchone()
+            seen = await (await db.execute(LOOK, {"id": id_})).fetchone()
             assert seen is not None
-            model = script.registry[seen["model"]]
-            lease = {"id": owed, "holder": "script", "lease_s": lease_s(model, settings), "crashes_below": 2}
-            claim = await (await db.execute(CLAIM, lease)).fetchone()
+            owed = Owed(case, id_, item, seen, script.registry)
+            claim = await (await db.execute(CLAIM, owed.lease)).fetchone()
             assert claim is not None
-        schema: type[Recommendation | ReviewAnswer]
-        shown: dict[str, Any] = {}
-        if item is None:
-            schema, prompt = Recommendation, prompts.GENERATE
-            messages = prompts.generate_messages(prompt, case.text)
-        else:
-            schema, prompt = ReviewAnswer, prompts.REVIEW
-            slot = next(
-                s
-                for s in slots(seen["seat"], case.given.keys() - {seen["seat"]}, case.seed)
-                if s.item == item
-            )
-            rendered = render_answer(case.given[item][1], script.registry.names())
-            messages = prompts.review_messages(prompt, case.text, rendered.text, slot.label, slot.fence)
-            shown = {"label": slot.label, "position": slot.position, "shown_characters": len(rendered.text)}
-        body = {
-            **model.parameters,
-            "model": model.model,
-            "messages": messages,
-            "seed": case.seed % 2**31,
-            "response_format": {
-                "type": "json_schema",
-                "json_schema": {
-                    "name": "recommendation" if item is None else "review",
-                    "schema": prompt.schema,
-                },
-            },
-        }
+        body = owed.body()
         began = time.monotonic()
         made = await script.http.post(
-            f"{model.base_url}/chat/completions",
+            f"{owed.model.base_url}/chat/completions",
             json=body,
-            headers={"X-Request-ID": f"{owed}:{claim['claim']}"},
+            headers={"X-Request-ID": f"{id_}:{claim['claim']}"},
         )
         made.raise_for_status()
-        latency_s = time.monotonic() - began
-        envelope = made.json()
-        text, used = envelope["choices"][0]["message"]["content"], envelope["usage"]
-        raw_id = new_id()
-        of = {
-            "id": owed,
-            "claim": claim["claim"],
-            "source_id": seen["source_id"],
-            "consultation_id": case.id,
-            "key_id": case.key.id,
-            "retention_days": 30,
-        }
-        raw = json.dumps({"text": text, "returned": envelope["model"], "latency_s": latency_s})
-        document = {"document_id": raw_id, "kind": "raw_answer", "ciphertext": case.key.seal(raw, raw_id)}
-        call = {
-            "model": model.name,
-            "error_kind": None,
-            "masked": None,
-            "status": 200,
-            "prompt_tokens": used["prompt_tokens"],
-            "completion_tokens": used["completion_tokens"],
-            "cost_usd": price(model, used["prompt_tokens"], used["completion_tokens"]),
-        }
+        raw = owed.raw(claim["claim"], made.json(), time.monotonic() - began)
         async with script.statements() as db:
-            await db.execute(STORE_RAW, {**of, **document, **call})
-        parsed = read_answer(text, schema)
-        answer_id, document_id = new_id(), new_id()
-        if isinstance(parsed, Recommendation):
-            case.given[seen["seat"]] = (answer_id, parsed)
-            said, kind = parsed.model_dump_json(), "recommendation"
-            read = {"decision": parsed.decision, "starts": [], "stops": []}
-        else:
-            said, kind = parsed.critique, "critique"
-            read = {**shown, "grade": parsed.grade, "scrubbed": 0}
-        settled = {
-            **of,
-            **read,
-            "document_id": document_id,
-            "kind": kind,
-            "ciphertext": case.key.seal(said, document_id),
-            "answer_id": answer_id,
-            "raw_id": raw_id,
-            "latency_s": latency_s,
-            "provider": model.provider,
-            "name": model.name,
-            "parameters_digest": model.parameters_digest,
-            "returned": envelope["model"],
-        }
-        statement = GENERATION if item is None else REVIEW
+            await db.execute(STORE_RAW, raw)
+        statement, values, _ = owed.settle()
         async with script.statements() as db:
-            row = await (await db.execute(statement, settled)).fetchone()
+            row = await (await db.execute(statement, values)).fetchone()
             assert row is not None
-            if not row["known"]:  # the first answer of this version
-                with transaction(get_settings().require_database()) as session:
-                    model_versions.ensure_version(session, model, envelope["model"])
-                row = await (await db.execute(statement, settled)).fetchone()
+            if not row["known"]:
+                owed.ensure_version()
+                row = await (await db.execute(statement, values)).fetchone()
             assert row is not None
             assert row["ours"]
 

@@ -8,9 +8,10 @@ their own in the order of their age, and texts cut to 64 bytes. The disk used is
 where less than 20 GB are free. Then VACUUM ANALYZE, which autovacuum would come to.
 
 At each size, in turns, five times, the seeded set and one that stores next to nothing (so that another load
-on the machine meets both): consultations, then sweeps and `status`. That tells of the newest twenty
-submissions: in both sets twenty like ones of twenty consultations are put in as the newest. Bar: throughput
-and the seconds of sweep and `status`, against the empty set's, within 20 % of each other at all sizes.
+on the machine meets both): consultations, then sweeps and `status`, of which each is followed by the other
+set's. `status` tells of the newest twenty submissions: in both sets twenty like ones of twenty consultations
+are put in as the newest. Bar: throughput and the seconds of sweep and `status`, against the empty set's,
+within 20 % of each other at all sizes.
 Limits: the stored texts are short and nobody reads them; all is in one source; caches are warm.
 """
 
@@ -71,10 +72,10 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--size", type=int, default=100, help="consultations a run")
     parser.add_argument("--in-flight", type=int, default=64)
-    parser.add_argument("--probe", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--probe", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if asked.probe is not None:
-        print(json.dumps(_probe(asked.probe)))
+    if asked.probe:
+        _probe()
         return
     print(f"{machine()}; {asked.size} consultations a run, {asked.in_flight} in flight")
     print("each with its ratio to the empty set's")
@@ -111,13 +112,13 @@ def _measure(
              for k in range(asked.runs)]  # fmt: skip
     for each in (seeded, empty):
         _show(each.whole.url, each.template, LATE + size)
-    probes = [(_probed(seeded.whole), _probed(empty.whole)) for _ in range(asked.runs)]
+    probes = [_probed(seeded.whole, empty.whole) for _ in range(asked.runs)]
     shares = [ours / theirs for ours, theirs in rates]
     ratios = {
-        name: [statistics.median(ours[name]) / statistics.median(theirs[name]) for ours, theirs in probes]
+        name: [statistics.median(ours[name] / theirs[name] for ours, theirs in run) for run in probes]
         for name in ("sweep", "status")
     }
-    ms = {name: statistics.median([1000 * s for ours, _ in probes for s in ours[name]]) for name in ratios}
+    ms = {name: statistics.median(1000 * ours[name] for run in probes for ours, _ in run) for name in ratios}
     with psycopg.connect(seeded.whole.url) as connection:
         gb = Set.ask(connection, "SELECT pg_database_size(current_database())") / 1e9
     print(
@@ -129,16 +130,32 @@ def _measure(
     return statistics.median(shares), statistics.median(ratios["sweep"]), statistics.median(ratios["status"])
 
 
-def _probed(whole: Set) -> dict[str, list[float]]:
-    """Seconds of some sweeps and of `status` on that set, in a process of its own."""
-    made = subprocess.run(
-        [sys.executable, __file__, "--probe", str(PROBES)],
-        env=whole.stack.environ,
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    found: dict[str, list[float]] = json.loads(made.stdout)
-    return found
+def _probed(seeded: Set, empty: Set) -> list[tuple[dict[str, float], dict[str, float]]]:
+    """Seconds of a sweep and of `status` on both sets in turns, each in a process of its own."""
+    with contextlib.ExitStack() as stack:
+        seeded_probe, empty_probe = (
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, __file__, "--probe"],
+                    env=whole.stack.environ,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for whole in (seeded, empty)
+        )
+        found = [(_ask(seeded_probe), _ask(empty_probe)) for _ in range(PROBES + 1)]
+    return found[1:]  # the first warms up
+
+
+def _ask(probe: subprocess.Popen[str]) -> dict[str, float]:
+    assert probe.stdin is not None
+    assert probe.stdout is not None
+    probe.stdin.write("again\n")
+    probe.stdin.flush()
+    seconds: dict[str, float] = json.loads(probe.stdout.readline())
+    return seconds
 
 
 def _verdict(found: dict[int, tuple[float, float, float]]) -> None:
@@ -244,23 +261,21 @@ def _of_template(table: str) -> str:
     }.get(table, f"t.{documents}")
 
 
-def _probe(times: int) -> dict[str, list[float]]:
-    """Seconds of sweeps and of `status`, in the set's environment; the first of each is left out."""
+def _probe() -> None:
+    """Seconds of a sweep and of `status` in the set's environment, for each line that is read."""
     import workers.app  # noqa: F401 - the tasks read the configuration that it makes
     from producers.cli.common import Format
     from producers.cli.status import status
     from workers.tasks import resume_stalled
 
-    found: dict[str, list[float]] = {"sweep": [], "status": []}
-    for _ in range(times + 1):
+    for _ in sys.stdin:
         began = time.monotonic()
         resume_stalled()
-        found["sweep"].append(time.monotonic() - began)
-        began = time.monotonic()
+        swept = time.monotonic()
         with contextlib.redirect_stdout(io.StringIO()):
             status(submission=None, format_=Format.json)
-        found["status"].append(time.monotonic() - began)
-    return {name: values[1:] for name, values in found.items()}
+        ended = time.monotonic()
+        print(json.dumps({"sweep": swept - began, "status": ended - swept}), flush=True)
 
 
 if __name__ == "__main__":

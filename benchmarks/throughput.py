@@ -9,6 +9,7 @@ vignettes are accepted, to the end of the last consultation. In the same run, in
     watched      the same set of processes with task events and Flower on
     bare         the same nine calls, claim, parsing and booking in one asyncio script (figures_bare.py)
     canvas       the plainest Celery canvas of nine calls and rows (plain_canvas.py): two workers of threads
+    booked       that canvas with bare's claim, parsing and booking (booked_canvas.py)
 
 CPU from /proc: of our processes alone; that of servers and panel stands apart, and also takes of the same
 cores. WAL and Redis bytes are the servers' own counts. The first run of each is left out. Limits: everything
@@ -19,23 +20,18 @@ process, so it uses one core; sets that wait for their turn use a little (beat, 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import gc
 import json
-import os
-import random
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
+import booked_canvas
 import plain_canvas
 import psycopg
-from figures_set import OURS, VIGNETTES, Set, Used, cpu_s, machine, middle
-
-from db.ids import new_id
+from figures_canvas import canvas_workers, run_booked, run_plain
+from figures_set import OURS, Set, Used, machine, middle
 
 HERE = Path(__file__).parent
 BARS = {"bare": 0.25, "canvas": 1.0}
@@ -62,15 +58,17 @@ def main() -> None:
         Set(**common) as ours,
         Set(**common, events=True) as watched,
         Set(**common, bare=True) as servers,
-        _canvas_workers(servers, asked.in_flight) as canvas_pids,
+        canvas_workers(servers, plain_canvas.app, asked.in_flight) as canvas_pids,
+        canvas_workers(servers, booked_canvas.app, asked.in_flight) as booked_pids,
     ):
-        used: dict[str, list[Used]] = {name: [] for name in ("ours", "watched", "bare", "canvas")}
+        used: dict[str, list[Used]] = {name: [] for name in ("ours", "watched", "bare", "canvas", "booked")}
         for number in range(asked.runs + 1):
             found = {
                 "ours": ours.run(asked.size, seed=number),
                 "watched": watched.run(asked.size, seed=number),
                 "bare": _bare(servers, asked.size, asked.in_flight, number),
-                "canvas": _canvas(servers, asked.size, number, canvas_pids),
+                "canvas": run_plain(servers, asked.size, number, canvas_pids),
+                "booked": run_booked(servers, asked.size, number, booked_pids),
             }
             if number:  # the first warms up
                 for name, each in found.items():
@@ -113,60 +111,6 @@ def _bare(servers: Set, size: int, in_flight: int, seed: int) -> Used:
     return used
 
 
-@contextlib.contextmanager
-def _canvas_workers(servers: Set, in_flight: int) -> Iterator[list[int]]:
-    """Two workers of the plain canvas on the servers; their process ids."""
-    environ = {
-        **servers.stack.environ,
-        "PLAIN_BROKER": servers.stack.addresses.broker_url.rpartition("/")[0] + "/1",
-        "PLAIN_DATABASE": servers.url,
-        "PLAIN_PANEL": servers.stack.panel_url or "",
-    }
-    os.environ["PLAIN_BROKER"] = environ["PLAIN_BROKER"]
-    plain_canvas.app.conf.update(broker_url=environ["PLAIN_BROKER"], result_backend=environ["PLAIN_BROKER"])
-    with psycopg.connect(servers.url, autocommit=True) as connection:
-        connection.execute(plain_canvas.SCHEMA)
-    command = [sys.executable, "-P", "-m", "celery", "-A", "plain_canvas", "worker", "-P", "threads"]
-    with contextlib.ExitStack() as stack:
-        workers = []
-        for number in (1, 2):
-            log = stack.enter_context((servers.home / f"plain-{number}.log").open("wb"))
-            worker = subprocess.Popen(
-                [*command, "-c", str(-(-in_flight // 2)), "-n", f"plain-{number}@%h"],
-                env=environ,
-                stdout=log,
-                stderr=log,
-            )
-            stack.callback(worker.wait)
-            stack.callback(worker.terminate)
-            workers.append(worker)
-        yield [worker.pid for worker in workers]
-        gc.collect()  # results of what was sent: they unsubscribe, for which Redis must be there
-
-
-def _canvas(servers: Set, size: int, seed: int, pids: list[int]) -> Used:
-    """The same calls by the plain canvas; sending them is the submitter's work, and part of the time."""
-    examples = [json.loads(line) for line in VIGNETTES.read_text(encoding="utf-8").splitlines()]
-    names = sorted(servers.registry)
-    rng = random.Random(seed)
-    first = seed * size
-    before, workers_before = servers.meters(), sum(map(cpu_s, pids))
-    began, sent_before = time.monotonic(), time.process_time()
-    for number in range(size):
-        vignette = {**examples[number % len(examples)], "id": f"case-{new_id()}"}
-        plain_canvas.start(first + number, vignette, rng.sample(names, 3))
-    sent_s = time.process_time() - sent_before
-    with psycopg.connect(servers.url, autocommit=True) as connection:
-        ends = "SELECT count(*) FROM plain_ends WHERE consultation >= %s"
-        while Set.ask(connection, ends, first) < size:
-            if time.monotonic() - began > 60 + 2 * size:
-                raise RuntimeError("the plain canvas has lost consultations: run it again")
-            time.sleep(0.05)
-    used = servers.used(size, time.monotonic() - began, before)
-    used.cpu_s |= {"model workers": sum(map(cpu_s, pids)) - workers_before, "submitter": sent_s}
-    return used
-
-
 def _print(used: dict[str, list[Used]]) -> None:
     kinds = (*OURS, "postgres", "redis", "panel")
     print(f"\nmedian (range) of {len(used['ours'])} runs; CPU in ms a consultation")
@@ -191,9 +135,11 @@ def _print(used: dict[str, list[Used]]) -> None:
 
 def _ratios(used: dict[str, list[Used]]) -> None:
     for rival, bar in BARS.items():
-        ratios = [a.rate / b.rate for a, b in zip(used["ours"], used[rival], strict=True)]
+        ratios = _rates(used, "ours", rival)
         holds = "holds" if statistics.median(ratios) >= bar else "DOES NOT HOLD"
         print(f"ours / {rival:8} {middle(ratios, '.2f')}   bar: at least {bar:g}, {holds}")
+    for name, rival in (("ours", "booked"), ("booked", "canvas")):
+        print(f"{name} / {rival}".ljust(16) + middle(_rates(used, name, rival), ".2f"))
     cost = [
         (b.cpu_ms(*OURS) - a.cpu_ms(*OURS), 1 - b.rate / a.rate)
         for a, b in zip(used["ours"], used["watched"], strict=True)
@@ -204,6 +150,10 @@ def _ratios(used: dict[str, list[Used]]) -> None:
     )
     ours = [u.cpu_ms(*OURS) for u in used["ours"]]
     print(f"CPU {middle(ours)} ms a consultation; aim: {AIM_MS}")
+
+
+def _rates(used: dict[str, list[Used]], name: str, rival: str) -> list[float]:
+    return [a.rate / b.rate for a, b in zip(used[name], used[rival], strict=True)]
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@
 
 All consultations are accepted at once; from the nudge to the end of the last. Ideal: nine calls each, 200
 in flight from the first moment to the last, nothing else taking any time: 9 · 300 · 1 s / 200 = 13.5 s. In
-turns, in the same run, as the named rival: the same calls by the bare asyncio script (figures_bare.py; no
-dispatch, no broker, no consensus). Limits: a call's 1 s is a sleep in the panel on the same machine, which
+turns, in the same run, as named rivals: the same calls by the bare asyncio script (figures_bare.py; no
+dispatch, no broker, no consensus), by the plainest Celery canvas (plain_canvas.py), and by that canvas with
+the script's books (booked_canvas.py). Limits: a call's 1 s is a sleep in the panel on the same machine, which
 has its part of the cores; with fewer consultations than places the ideal cannot be reached by anybody, since
 the reviews wait for the answers.
 """
@@ -19,9 +20,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import booked_canvas
+import plain_canvas
+from figures_canvas import canvas_workers, run_booked, run_plain
 from figures_set import Set, machine, middle
 
 BAR, AIM = 1.3, 1.1
+WARM_UP = 1_000  # a seed of its own
 
 
 def main() -> None:
@@ -38,17 +43,27 @@ def main() -> None:
     print(f"{machine()}; {asked.size} consultations, {asked.in_flight} in flight, {asked.pool}")
     print(f"ideal {ideal_s:.1f} s")
     common = {"in_flight": asked.in_flight, "workers": asked.workers, "pool": asked.pool}
-    times: dict[str, list[float]] = {"ours": [], "bare": []}
+    times: dict[str, list[float]] = {"ours": [], "bare": [], "canvas": [], "booked": []}
     peaks = []
-    with Set(**common, delay_s=asked.delay) as ours, Set(**common, delay_s=asked.delay, bare=True) as servers:
-        ours.run(min(20, asked.size))  # the first of everything
+    with (
+        Set(**common, delay_s=asked.delay) as ours,
+        Set(**common, delay_s=asked.delay, bare=True) as servers,
+        canvas_workers(servers, plain_canvas.app, asked.in_flight) as canvas_pids,
+        canvas_workers(servers, booked_canvas.app, asked.in_flight) as booked_pids,
+    ):
+        few = min(20, asked.size)  # the first of everything
+        ours.run(few)
+        run_plain(servers, few, WARM_UP, canvas_pids)
+        run_booked(servers, few, WARM_UP, booked_pids)
         for number in range(asked.runs):
             ours.panel("/ledger/reset", {})
             times["ours"].append(ours.run(asked.size, seed=number).seconds)
             peaks.append(ours.panel("/ledger")["peak_open"])
             times["bare"].append(_bare(servers, asked.size, asked.in_flight, number))
+            times["canvas"].append(run_plain(servers, asked.size, number, canvas_pids).seconds)
+            times["booked"].append(run_booked(servers, asked.size, number, booked_pids).seconds)
     for name, seconds in times.items():
-        print(f"{name:5} {middle(seconds)} s = {middle([s / ideal_s for s in seconds], '.2f')} × ideal")
+        print(f"{name:6} {middle(seconds)} s = {middle([s / ideal_s for s in seconds], '.2f')} × ideal")
     print(f"most calls open at once: {middle(peaks, '.0f')}")
     reached = statistics.median(times["ours"]) / ideal_s
     holds = "holds" if reached <= BAR else "DOES NOT HOLD"
