@@ -8,8 +8,10 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
+from sqlalchemy.orm import Session
 
 from db.queries import budgets
+from db.tables import Source
 from producers.cli.acts import amount, audit, go_on, source_named, usd
 from producers.cli.common import Format, NotFound, database, emit, out, registry
 from shared.errors import SettingsError
@@ -21,7 +23,10 @@ from shared.selection import candidate
 def budget(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SUBMISSION AMOUNT", help="USD; nothing at all lists what is set."),
+        typer.Argument(
+            metavar="SUBMISSION AMOUNT",
+            help="USD; without it tells its cap; with nothing at all, all caps.",
+        ),
     ] = None,
     source: Annotated[str | None, typer.Option(help="A source's cap, a day in UTC.")] = None,
     format_: Annotated[Format, typer.Option("--format")] = Format.table,
@@ -34,16 +39,23 @@ def budget(
         case [], None:
             emit(_caps(), format_)
             return
+        case [], str(name):
+            with database() as session:
+                row = _source(session, source_named(session, name))
+        case [submission], None:
+            with database() as session:
+                row = _submission(session, _id(submission))
         case [given], str(name):
-            row = _source(name, amount(given, "AMOUNT"))
+            row = _cap_source(name, amount(given, "AMOUNT"))
+            go_on()
         case [submission, given], None:
-            row = _submission(_id(submission), amount(given, "AMOUNT"))
+            row = _cap_submission(_id(submission), amount(given, "AMOUNT"))
+            go_on()
         case _:
             raise SettingsError(
                 "say `consilium budget SUBMISSION AMOUNT` or `consilium budget --source NAME AMOUNT`; "
                 "AMOUNT is USD, or none"
             )
-    go_on()
     if format_ is Format.table:
         out.print(_said(row), highlight=False, markup=False)
     else:
@@ -82,7 +94,15 @@ def _id(given: str) -> uuid.UUID:
         ) from None
 
 
-def _submission(submission_id: uuid.UUID, cap: Decimal | None) -> dict[str, Any]:
+def _submission(session: Session, submission_id: uuid.UUID) -> dict[str, Any]:
+    found = budgets.of_submissions(session, submission_id)
+    if not found:
+        raise NotFound(f"no submission {submission_id}: see `consilium status`")
+    kept = ("budget_usd", "spent_usd", "held")
+    return {"scope": "submission", "name": submission_id, **{name: found[0][name] for name in kept}}
+
+
+def _cap_submission(submission_id: uuid.UUID, cap: Decimal | None) -> dict[str, Any]:
     models = registry()
     with database() as session:
         asked = budgets.models_of(session, submission_id)
@@ -95,36 +115,30 @@ def _submission(submission_id: uuid.UUID, cap: Decimal | None) -> dict[str, Any]
         [now] = budgets.of_submissions(session, submission_id)
         source_id = source_named(session, now["source"]).id
         audit(session, "budget.submission", f"{submission_id} {usd(cap)}", source_id)
-    return {
-        "scope": "submission",
-        "name": submission_id,
-        "budget_usd": cap,
-        "spent_usd": now["spent_usd"],
-        "released": released,
-        "held": now["held"],
-    }
+        return {**_submission(session, submission_id), "released": released}
 
 
-def _source(name: str, cap: Decimal | None) -> dict[str, Any]:
-    models = registry()
-    with database() as session:
-        found = source_named(session, name)
-        if cap is not None:
-            policy = Policy.model_validate(found.policy)
-            require_prices([m.name for m in models.values() if policy.allows(candidate(m))], models)
-            _all_priced(budgets.unpriced(session, source_id=found.id))
-        released = budgets.set_source(session, found.id, cap)
-        spent = budgets.source_spent_today(session, found.id)
-        held = budgets.held_of_source(session, found.id)
-        audit(session, "budget.source", f"{found.id} {usd(cap)} a day", found.id)
+def _source(session: Session, source: Source) -> dict[str, Any]:
     return {
         "scope": "source",
-        "name": name,
-        "budget_usd": cap,
-        "spent_usd": spent,
-        "released": released,
-        "held": held,
+        "name": source.name,
+        "budget_usd": source.daily_budget_usd,
+        "spent_usd": budgets.source_spent_today(session, source.id),
+        "held": budgets.held_of_source(session, source.id),
     }
+
+
+def _cap_source(name: str, cap: Decimal | None) -> dict[str, Any]:
+    models = registry()
+    with database() as session:
+        source = source_named(session, name)
+        if cap is not None:
+            policy = Policy.model_validate(source.policy)
+            require_prices([m.name for m in models.values() if policy.allows(candidate(m))], models)
+            _all_priced(budgets.unpriced(session, source_id=source.id))
+        released = budgets.set_source(session, source.id, cap)
+        audit(session, "budget.source", f"{source.id} {usd(cap)} a day", source.id)
+        return {**_source(session, source), "budget_usd": cap, "released": released}
 
 
 def _all_priced(without: int) -> None:
@@ -140,7 +154,7 @@ def _said(row: Mapping[str, Any]) -> str:
     if row["scope"] == "source":
         cap, spent = f"{cap} a day", f"{spent} today"
     said = f"{row['scope']} {row['name']}: {cap}, spent {spent}"
-    if row["released"]:
+    if row.get("released"):
         said += f"; {row['released']} consultations that were held for it go on"
     if row["held"]:
         said += f"; {row['held']} wait as `held: budget`"

@@ -152,6 +152,8 @@ def test_budget(shell: Shell, stored: Stored, nudges: Nudges) -> None:
         "next: consilium budget\n"
     )
     assert nudges.new() == 1
+    assert shell.here("budget", str(submission)).out == said
+    assert nudges.new() == 0, "to look changes nothing"
     assert "budget 0.5000 USD · spent 0.0000 · expected for the rest 2.0000 · held for it 2" in (
         shell.here("status", str(submission)).out
     )
@@ -170,6 +172,7 @@ def test_budget(shell: Shell, stored: Stored, nudges: Nudges) -> None:
         "source local: 2.5000 USD a day, spent 0.0000 USD today"
         in shell.here("budget", "--source", "local", "2.5").out
     )
+    assert "source local: 2.5000 USD a day, spent" in shell.here("budget", "--source", "local").out
     assert [(row["scope"], row["name"]) for row in shell.rows("budget")] == [("source", "local")]
     assert {what for _, what, _ in stored.audited()} == {"budget.submission", "budget.source"}
     assert stored.audited()[0][2] == f"{submission} 0.5000 USD"
