@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Literal
 
 from shared.addresses import Address, address
@@ -40,6 +40,11 @@ Location = Literal["remote", "local"]
 def model_queue(location: Location, *, urgent: bool) -> str:
     """The queue of a call to a model."""
     return f"{location}.urgent" if urgent else location
+
+
+def queues_with_work(locations: Collection[Location]) -> tuple[str, ...]:
+    """The queues that may carry something where all models are in these locations."""
+    return tuple(q for q in QUEUES if q not in MODEL_QUEUES or q.partition(".")[0] in locations)
 
 
 def queue_of(routing_key: object) -> str | None:

@@ -3,7 +3,7 @@
 | kind of error | counted as a try | then |
 | --- | --- | --- |
 | rate_limited | no, bounded in total time | Retry-After, else a short wait: the shared limit backs off |
-| unavailable | yes | exponential with full jitter, up to `max_tries` |
+| unavailable | yes | Retry-After, else exponential with full jitter, up to `max_tries` |
 | malformed | yes | one repair request that names the fault, then afresh, up to `max_tries` |
 | rejected, refused, over_length | yes | excused at once: the same request fails again |
 | given_up | no | the lease is given back (shutdown) |
@@ -46,6 +46,6 @@ def judge(
         return Verdict(counted=False, wait_s=wait, excuse=spent > settings.rate_limit_total_s, limited=True)
     if isinstance(error, Rejected | Refused | OverLength):
         return Verdict(counted=True, wait_s=0, excuse=True)
-    return Verdict(
-        counted=True, wait_s=backoff_s(tries, settings, rng), excuse=tries + 1 >= settings.max_tries
-    )
+    wait = max(error.retry_after_s or 0, backoff_s(tries, settings, rng))
+    away = wait > settings.rate_limit_total_s  # by its own word, longer than any answer waits for limits
+    return Verdict(counted=True, wait_s=wait, excuse=away or tries + 1 >= settings.max_tries)

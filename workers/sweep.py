@@ -29,7 +29,7 @@ from db.queries import (
     receiving,
     workers,
 )
-from shared.broker import HEARTBEAT, MESSAGE_VERSION, QUEUES, WIPE_MARKER
+from shared.broker import HEARTBEAT, MESSAGE_VERSION, WIPE_MARKER, queues_with_work
 from workers import purging
 from workers.context import Context
 from workers.dispatch import dispatch, send
@@ -128,10 +128,11 @@ def _flushed(ctx: Context) -> None:
 
 
 def _heartbeats(ctx: Context, app: Celery) -> None:
-    """One through each queue; what lies in a queue that nobody takes from is held."""
+    """One through each queue that is in use; what lies in a queue that nobody takes from is held."""
     stale_s = ctx.settings.heartbeat_stale_s
+    queues = queues_with_work({model.location for model in ctx.registry.values()})
     with ctx.transaction() as session:
-        due = heartbeats.to_send(session, QUEUES, stale_s=stale_s)
+        due = heartbeats.to_send(session, heartbeats.in_use(session, queues), stale_s=stale_s)
         stale = heartbeats.stale(session, stale_s=stale_s)
         heartbeats.hold(session, stale)
     if stale:

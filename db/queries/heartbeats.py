@@ -50,6 +50,19 @@ TICK = text("""
     RETURNING NOT EXISTS (SELECT FROM before)
 """)
 
+# A location whose last model was taken out of models.toml may lose its workers: what has gone through its
+# queues tells nothing any more, unless something in flight still waits there.
+UNUSED = text("""
+    DELETE FROM heartbeats h
+    WHERE queue <> :own AND queue <> ALL(:queues)
+      AND NOT EXISTS (SELECT FROM consultations c
+                      JOIN owed_answers o ON o.consultation_id = c.id AND o.state = 'owed'
+                      JOIN model_versions m ON m.id = o.model_version_id
+                      WHERE c.state = 'open' AND c.dispatched_at IS NOT NULL
+                        AND m.location = split_part(h.queue, '.', 1))
+""")
+ALL = text("SELECT queue FROM heartbeats WHERE queue <> :own")
+
 # Nothing sent before a flush proves anything: each queue may be tried again at once.
 FORGET = text("UPDATE heartbeats SET sent_at = now() - interval '1 day'")
 
@@ -80,6 +93,13 @@ def to_send(session: Session, queues: Sequence[str], *, stale_s: float) -> list[
     """The queues to send one through now, with the moment of sending in ms since 1970."""
     rows = session.execute(SEND, {"queues": list(queues), "stale_s": stale_s})
     return [(row.queue, row.sent_ms) for row in rows]
+
+
+def in_use(session: Session, queues: Sequence[str]) -> list[str]:
+    """These, and others for which something in flight still waits; the rest is forgotten, and not stale."""
+    session.execute(UNUSED, {"own": OWN, "queues": list(queues)})
+    others = session.execute(ALL, {"own": OWN}).scalars()
+    return list(dict.fromkeys([*queues, *others]))
 
 
 def received(session: Session, queue: str, *, sent_ms: int, worker: str) -> None:

@@ -12,6 +12,7 @@ from celery import Celery
 
 from db.queries import consultations, heartbeats, workers
 from shared.broker import QUEUES, WIPE_MARKER
+from shared.registry import Registry
 from tests import accepted
 from tests.accepted import ask, claim, consultations_of, owed_by, submit
 from tests.db.dispatched import EXAMPLES, all_dispatched, asked, in_transaction, stall
@@ -235,6 +236,22 @@ def test_a_queue_without_workers_holds_what_waits_for_it(ctx: Context) -> None:
             heartbeats.hold(session, queues)
         assert ask(ctx, "SELECT held FROM consultations WHERE id = %s", one) == [(held,)]
         in_transaction(ctx, heartbeats.received, queue=queue, sent_ms=sent_ms, worker="w")
+
+
+def test_a_location_without_models_needs_no_workers(ctx: Context, app: Celery, broker: redis.Redis) -> None:
+    """Once nothing in flight waits there, nothing is sent through its queues, and none of them is stale."""
+    [one] = all_dispatched(ctx, 1)
+    sweep.sweep(ctx, app, broker)
+    ask(ctx, "UPDATE heartbeats SET sent_at = now() - interval '2 h', received_at = now() - interval '3 h'")
+    elsewhere = [model for model in ctx.registry.values() if model.location == "local"]
+    assert 0 < len(elsewhere) < len(ctx.registry)
+    housed = replace(ctx, registry=Registry(elsewhere))
+    sweep.sweep(housed, app, broker)
+    assert "remote" in in_transaction(ctx, heartbeats.stale, stale_s=60)
+    in_transaction(ctx, consultations.end, consultation_id=one, state="completed")
+    sweep.sweep(housed, app, broker)
+    left = {queue for (queue,) in ask(ctx, "SELECT queue FROM heartbeats")}
+    assert left == {queue for queue in QUEUES if not queue.startswith("remote")}
 
 
 def test_what_is_in_quarantine_waits_for_its_worker(ctx: Context) -> None:

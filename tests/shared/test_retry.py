@@ -67,6 +67,23 @@ def test_an_outage_counts_and_ends_after_max_tries(tried: int, rng: random.Rando
     assert verdict.excuse == (tried + 1 >= SETTINGS.max_tries)
 
 
+@given(st.floats(0.1, SETTINGS.rate_limit_total_s), rngs)
+def test_an_outage_is_waited_for_as_long_as_it_says(retry_after: float, rng: random.Random) -> None:
+    """Retry-After is a minimum, for a 503 as for a 429."""
+    verdict = judge(
+        Unavailable("503", retry_after_s=retry_after), tries=0, limited_s=None, settings=SETTINGS, rng=rng
+    )
+    assert retry_after <= verdict.wait_s <= max(retry_after, SETTINGS.backoff_cap_s)
+    assert not verdict.excuse
+
+
+def test_an_outage_of_hours_is_not_waited_for() -> None:
+    """A provider that names a longer wait than limits may take is excused at once."""
+    error = Unavailable("503", retry_after_s=SETTINGS.rate_limit_total_s + 1)
+    verdict = judge(error, tries=0, limited_s=None, settings=SETTINGS, rng=random.Random(1))
+    assert (verdict.counted, verdict.excuse) == (True, True)
+
+
 @given(st.sampled_from([Rejected, Refused, OverLength]), tries, rngs)
 def test_what_fails_the_same_way_again_is_excused_at_once(
     kind: type[ModelError], tried: int, rng: random.Random

@@ -21,6 +21,8 @@ from workers.clients import CallsInFlight, exchange
 
 __all__ = ["calls", "server", "servers"]  # fixtures
 
+CHOICE = completion()["choices"][0]
+
 
 def test_the_request_is_the_protocols(server: Server, calls: CallsInFlight) -> None:
     """Path, body and headers are those of a chat completion with a JSON schema, and no more."""
@@ -216,6 +218,41 @@ def test_a_gateways_error_within_a_200(
     """A gateway's 200 that holds the error of what is behind it is that error."""
     server.body = {"error": error}
     failure(server, calls, kind)
+
+
+@pytest.mark.parametrize(
+    ("broken", "kind", "status"),
+    [
+        ({"error": {"code": 429, "message": CANARY}}, RateLimited, 429),
+        ({"choices": [{**CHOICE, "error": {"code": 502}}]}, Unavailable, 502),
+        ({"choices": [{**CHOICE, "finish_reason": "error"}]}, Unavailable, 200),
+        ({"choices": [{**CHOICE, "finish_reason": "insufficient_system_resource"}]}, Unavailable, 200),
+    ],
+)
+def test_half_an_answer_beside_an_error_is_none(
+    server: Server, calls: CallsInFlight, broken: Any, kind: type[ModelError], status: int
+) -> None:
+    """What failed behind a gateway while it answered is that failure, with what it cost."""
+    server.body = {**completion(), **broken}
+    error = failure(server, calls, kind)
+    assert (error.status, error.prompt_tokens, error.completion_tokens) == (status, 120, 45)
+
+
+@pytest.mark.parametrize(
+    ("usage", "completion_tokens"),
+    [
+        ({"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 530}, 520),
+        ({"prompt_tokens": 10, "total_tokens": 40}, 30),
+        ({"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 15}, 20),
+        ({"completion_tokens": 20, "total_tokens": 530}, 20),
+    ],
+)
+def test_thoughts_that_stand_in_the_total_alone_are_counted(
+    server: Server, calls: CallsInFlight, usage: Any, completion_tokens: int
+) -> None:
+    """Whoever leaves them out of `completion_tokens` bills them all the same."""
+    server.body = completion(usage=usage)
+    assert ask(server, calls).completion_tokens == completion_tokens
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

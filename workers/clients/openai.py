@@ -4,6 +4,8 @@
 | --- | --- |
 | 429 | `RateLimited` with Retry-After; but `insufficient_quota` is `Rejected`: waiting does not help |
 | 408, 425, 499, 5xx, no connection, cut, late, not JSON, no choices | `Unavailable`, with Retry-After |
+| a 200 with an `error`, beside an answer or without one | that of its code; `Unavailable` without one |
+| finish reason `error`, `insufficient_system_resource` | `Unavailable` |
 | `refusal`, finish reason or error code `content_filter` | `Refused` |
 | finish reason `length`, error code `context_length_exceeded` | `OverLength` |
 | redirects, which are not followed, and any other 4xx | `Rejected` |
@@ -38,6 +40,7 @@ _CODES: dict[str, type[ModelError]] = {
     "unsupported_parameter": Rejected,
     "unsupported_value": Rejected,
 }
+_BROKEN = ("error", "insufficient_system_resource")  # finish reasons of OpenRouter and DeepSeek: cut short
 _TOO_LONG = re.compile(r"maximum context length|context (size|length|window)", re.IGNORECASE)  # vLLM: no code
 
 
@@ -71,17 +74,20 @@ def ask(
 
 def _reply(answer: HTTPAnswer, envelope: dict[str, Any], duration_s: float) -> Reply:
     """The reply in a 200. Raises `Refused`, `OverLength`, `Unavailable`."""
-    usage = exchange.table(envelope.get("usage"))
-    tokens = {name: exchange.count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")}
+    tokens = _tokens(exchange.table(envelope.get("usage")))
     choices = envelope.get("choices")
     choice = exchange.table(choices[0]) if isinstance(choices, list) and choices else {}
-    message = choice.get("message")
-    if not isinstance(message, dict):
-        if error := exchange.table(envelope.get("error")):  # a gateway: 200 for what failed behind it
-            code = error.get("code")
-            raise _error(answer, envelope, code if isinstance(code, int) and 400 <= code < 600 else 502)
+    # a gateway: 200 for what failed behind it, with half an answer or none
+    if error := exchange.table(envelope.get("error")) or exchange.table(choice.get("error")):
+        code = error.get("code")
+        failed = _error(
+            answer, {"error": error}, code if isinstance(code, int) and 400 <= code < 600 else 502
+        )
+        failed.prompt_tokens, failed.completion_tokens = tokens["prompt_tokens"], tokens["completion_tokens"]
+        raise failed
+    message, finish = choice.get("message"), choice.get("finish_reason")
+    if not isinstance(message, dict) or finish in _BROKEN:
         raise Unavailable("200, but no chat completion", status=200, **tokens)
-    finish = choice.get("finish_reason")
     if message.get("refusal") or finish == "content_filter":
         raise Refused("the model declined to answer", status=200, **tokens)
     if finish == "length":
@@ -94,6 +100,16 @@ def _reply(answer: HTTPAnswer, envelope: dict[str, Any], duration_s: float) -> R
         duration_s=duration_s,
         **tokens,
     )
+
+
+def _tokens(usage: dict[str, Any]) -> dict[str, int | None]:
+    """Those paid for. xAI and gateways before Gemini count thoughts in `total_tokens` alone."""
+    prompt, completion, total = (
+        exchange.count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")
+    )
+    if total is not None and prompt is not None:
+        completion = max(completion or 0, total - prompt)
+    return {"prompt_tokens": prompt, "completion_tokens": completion}
 
 
 def _error(answer: HTTPAnswer, envelope: dict[str, Any], status: int) -> ModelError:
