@@ -18,12 +18,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from shared.calibration import Calibrator, Features
-from shared.errors import SettingsError
 from shared.measures import agreement, right
 from shared.memory import Memory
 from shared.peer_grading import PeerGrades, grade_peers
 from shared.peer_grading import Seat as Reviewer
-from shared.refinement import Dials, Problem, Refined, refine
+from shared.refinement import Dials, Problem, Refined, check_dial, refine
 from shared.safety.finding import Finding, Severity
 from shared.schemas import Gold
 from shared.support import GAMMA, Shares, evidence_of, support
@@ -310,8 +309,8 @@ def dials_of(stored: Mapping[str, float]) -> tuple[Dials, float | None]:
     """
     known = dict(stored)
     gamma = known.pop("grade", None)
-    if gamma is not None and not 0 <= gamma < math.inf:
-        raise SettingsError(f"the dial grade is not a finite number of at least 0: {gamma:g}")
+    if gamma is not None:
+        check_dial("grade", gamma)
     return Dials(**known), gamma
 
 

@@ -90,11 +90,18 @@ class Settings(BaseSettings):
     retention_days: int = Field(30, gt=0, description="Clinical text is kept this long.")
 
     safety_rules: Path | None = Field(None, description="CSV with the site's own safety rules.")
-    dial_severity: float = Field(1.0, ge=0, description="λ: utility lost per unit of summed severity.")
-    dial_same_class: float = Field(0.1, ge=0, description="ν: utility lost per pair of one class.")
-    dial_treats: float = Field(0.05, ge=0, description="κ: utility gained per condition that is treated.")
+    dial_severity: float = Field(
+        1.0, ge=0, le=1000, description="λ: utility lost per unit of summed severity."
+    )
+    dial_same_class: float = Field(0.1, ge=0, le=1000, description="ν: utility lost per pair of one class.")
+    dial_treats: float = Field(
+        0.05, ge=0, le=1000, description="κ: utility gained per condition that is treated."
+    )
     dial_grade: float | None = Field(
-        None, ge=0, description="γ: weight of an answer's grade in its drugs' support; unset: as fitted."
+        None,
+        ge=0,
+        le=1000,
+        description="γ: weight of an answer's grade in its drugs' support; unset: as fitted.",
     )
 
     history_purposes: str = Field("care", description="Purposes whose history is learned from, with commas.")

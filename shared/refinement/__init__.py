@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from shared.refinement.problem import Dials, Edit, Problem, Refined, Terms
+from shared.refinement.problem import Dials, Edit, Problem, Refined, Terms, check_dial
 from shared.refinement.search import MOST, climb, exact
 from shared.refinement.trace import in_words, trace
 from shared.refinement.utility import Utility
 
-__all__ = ["Dials", "Edit", "Problem", "Refined", "Terms", "in_words", "refine"]
+__all__ = ["Dials", "Edit", "Problem", "Refined", "Terms", "check_dial", "in_words", "refine"]
 
 
 def refine(

@@ -41,6 +41,16 @@ class Stored:
         return TypeAdapter(cls)
 
 
+LARGEST_DIAL = 1_000.0
+"""Supports are below 1/2: with this much, a dial decides alone already."""
+
+
+def check_dial(name: str, value: float) -> None:
+    """Raises `SettingsError` where it is not within 0 and `LARGEST_DIAL`."""
+    if not 0 <= value <= LARGEST_DIAL:
+        raise SettingsError(f"the dial {name} is not a number from 0 to {LARGEST_DIAL:g}: {value:g}")
+
+
 @dataclass(frozen=True)
 class Dials(Stored):
     """What counts how much against support, which is a probability less ½: all dials are in that unit.
@@ -51,7 +61,7 @@ class Dials(Stored):
     alone. With same_class 0.1 a moderate duplicate (0.35 in all) goes, unless all seats want both drugs:
     then a reason is likely. With treats 0.05 that a condition is treated decides between near equals; alone
     it does not bring in what one of three names.
-    Raises `SettingsError` where a dial is negative or not finite.
+    Raises `SettingsError` where a dial is not within 0 and `LARGEST_DIAL`.
     """
 
     severity: float = 1.0
@@ -63,8 +73,7 @@ class Dials(Stored):
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not 0 <= value < math.inf:
-                raise SettingsError(f"the dial {name} is not a finite number of at least 0: {value:g}")
+            check_dial(name, value)
 
 
 @dataclass(frozen=True)

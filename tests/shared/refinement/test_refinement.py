@@ -194,7 +194,7 @@ def test_the_utility_of_an_infeasible_start_follows_the_same_formula() -> None:
     assert r.drugs == ("b",)
 
 
-@pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
+@pytest.mark.parametrize("value", [-0.1, 1001, 1e20, math.nan, math.inf])
 def test_a_dial_out_of_range_is_refused(value: float) -> None:
     """The error names the dial."""
     with pytest.raises(SettingsError, match="dial same_class"):
