@@ -54,8 +54,9 @@ def _items(alternatives: Sequence[Sequence[str]], path: str) -> list[list[str]]:
     alone = {codes[0] for codes in alternatives if len(codes) == 1}
     ways: set[frozenset[str]] = {frozenset()}
     for codes in dict.fromkeys(tuple(c) for c in alternatives if alone.isdisjoint(c)):
-        wider = {way | {code} for way in ways for code in codes}
-        ways = {way for way in wider if not any(other < way for other in wider)}
+        already = {way for way in ways if not way.isdisjoint(codes)}
+        wider = {way | {code} for way in ways - already for code in codes}
+        ways = already | {way for way in wider if not any(other <= way for other in already)}
         if len(ways) > MOST_ITEMS:
             raise RecordError(
                 "too_many_combinations",
