@@ -9,27 +9,62 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Sequence
 
+from shared.errors import RecordError
 from shared.medications import ingredients
 from shared.schemas import Gold, GoldItem
 
 DEFINITION = "list-1"
 """The name of this definition of *right*, stored with whatever is learned from it."""
+MOST_ITEMS = 64
+"""Items that one required item may become where its alternatives are combinations: six of two ingredients."""
 
 
 def in_codes(gold: Gold, key: bytes) -> Gold:
     """The same gold in ingredient codes: what a source wrote must not stand outside the sealed table.
 
-    A name that the table does not know becomes a keyed digest, as in the lists it is compared with.
+    A name that the table does not know becomes a keyed digest, as in the lists it is compared with. A
+    combination that is required is met by all of its ingredients together, so an item that holds one becomes
+    several; one that is acceptable or never stands for each of its ingredients. Raises `RecordError` where
+    no list could be right, or an item became more than `MOST_ITEMS`.
     """
 
     def codes(names: Sequence[str]) -> list[str]:
         return list(dict.fromkeys(code for name in names for code in ingredients(name, key=key)))
 
-    return Gold(
-        required=[GoldItem(any_of=codes(item.any_of)) for item in gold.required],
-        acceptable=codes(gold.acceptable),
-        never=codes(gold.never),
-    )
+    never = codes(gold.never)
+    required = []
+    for place, item in enumerate(gold.required):
+        for any_of in _items([ingredients(name, key=key) for name in item.any_of], f"gold.required.{place}"):
+            if set(any_of) <= set(never):
+                raise RecordError(
+                    "never_right",
+                    "no list could be right, as never holds an ingredient of each alternative: mend that",
+                    path=f"gold.required.{place}",
+                )
+            required.append(GoldItem(any_of=any_of))
+    return Gold(required=required, acceptable=codes(gold.acceptable), never=never)
+
+
+def _items(alternatives: Sequence[Sequence[str]], path: str) -> list[list[str]]:
+    """One of the alternatives, all of its ingredients → one code out of each of these, none of them in vain.
+
+    An OR of ANDs made an AND of ORs: whoever has one code of each way to pick one from every alternative has
+    some alternative whole. A way that holds another way whole asks for nothing more and is left out.
+    """
+    alone = {codes[0] for codes in alternatives if len(codes) == 1}
+    ways: set[frozenset[str]] = {frozenset()}
+    for codes in dict.fromkeys(tuple(c) for c in alternatives if alone.isdisjoint(c)):
+        already = {way for way in ways if not way.isdisjoint(codes)}
+        wider = {way | {code} for way in ways - already for code in codes}
+        ways = already | {way for way in wider if not any(other <= way for other in already)}
+        if len(ways) > MOST_ITEMS:
+            raise RecordError(
+                "too_many_combinations",
+                f"its combinations come to more than {MOST_ITEMS} things required: name fewer of them",
+                path=path,
+            )
+    written = dict.fromkeys(code for codes in alternatives for code in codes)
+    return sorted([code for code in written if code in alone or code in way] for way in ways)
 
 
 def right(given: Collection[str], gold: Gold) -> bool:

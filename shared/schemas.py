@@ -92,13 +92,16 @@ class Identity(Strict):
 
 
 class GoldItem(Strict):
-    """One thing that must be treated: any one of these ingredients does."""
+    """One thing that must be treated: any one of these drugs does, of a combination all its ingredients."""
 
     any_of: list[Text] = Field(min_length=1)
 
 
 class Gold(Strict):
-    """What is known to be right, in definition `list-1`."""
+    """What is known to be right, in definition `list-1`.
+
+    A combination that is acceptable or never stands for each of its ingredients.
+    """
 
     required: list[GoldItem] = Field(default_factory=list)
     acceptable: list[Text] = Field(default_factory=list)

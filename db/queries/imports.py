@@ -86,6 +86,8 @@ LIST = text("""
     FROM history_imports h ORDER BY h.imported_at, h.id
 """)
 
+ORIGINS = text("SELECT DISTINCT origin FROM history_imports ORDER BY origin")
+
 BAD_ROWS = text("""
     SELECT h.origin, s.import_id, s.line, s.reason
     FROM history_set_aside s JOIN history_imports h ON h.id = s.import_id
@@ -173,6 +175,11 @@ def add(
 def imports(session: Session) -> Sequence[dict[str, Any]]:
     """All imports, oldest first: id, origin, kinds, rows added, rows set aside, when."""
     return [dict(row._mapping) for row in session.execute(LIST)]
+
+
+def origins(session: Session) -> Sequence[str]:
+    """Whose history was imported, by name."""
+    return session.execute(ORIGINS).scalars().all()
 
 
 def bad_rows(

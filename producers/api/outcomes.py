@@ -45,7 +45,9 @@ class Decided(BaseModel):
         description="What was given, by name; may be left out where it follows from the decision.",
     )
     gold: Gold | None = Field(
-        None, description="What turned out to be right, in definition list-1, where that is known as well."
+        None,
+        description="What turned out to be right, in definition list-1, where that is known as well. A "
+        "combination that is required is met by all of its ingredients together.",
     )
 
 

@@ -138,7 +138,14 @@ def export(
     if format_ is not Format.csv:
         raise SettingsError("--format is csv: history has one form")
     words = [word.strip() for word in purposes.split(",") if word.strip()]
-    own, *_ = chosen(words)
+    own, origins, _ = chosen(words)
+    with database() as session:
+        known = imports.origins(session)
+    for origin in origins:
+        if origin not in known:
+            raise SettingsError(
+                f"no history of origin {origin!r}: there are {', '.join(known) or 'none yet'}"
+            )
     opened = vault() if with_results else None
     if opened:
         with database() as session:  # before any text is opened, and kept whatever comes after

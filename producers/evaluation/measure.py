@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import uuid
 from collections.abc import Collection, Mapping, Sequence
@@ -76,8 +75,11 @@ def nearest_jaccard(given: Collection[str], gold: Gold) -> float:
     """
     drugs = {drug for drug in given if drug not in gold.acceptable}
     drugs |= {drug for item in gold.required for drug in item.any_of if drug in given}
-    options = [sorted(drugs & set(item.any_of)) or list(item.any_of[:1]) for item in gold.required]
-    return max(jaccard(drugs, set(chosen)) for chosen in itertools.product(*options))
+    chosen: set[frozenset[str]] = {frozenset()}  # sets, not sequences: as few as the list has drugs to choose
+    for item in gold.required:
+        options = drugs & set(item.any_of) or set(item.any_of[:1])
+        chosen = {others | {drug} for others in chosen for drug in options}
+    return max(jaccard(drugs, best) for best in chosen)
 
 
 def _measured(

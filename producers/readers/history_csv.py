@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import math
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,12 +22,12 @@ MAX_FIELD = 8 * 1024 * 1024
 """Longest field that is read, in characters, and longest line, in bytes: this bounds the memory."""
 LONGEST = {"trial": 200, "model": 200, "task": 300, "id": 60, "elapsed": 60, "strategy": 60}
 """Characters that are kept of a text; longer ones are set aside, not cut."""
-_MOST = {
-    "latency": math.inf,
-    "temperature": math.inf,
+_MOST = {  # a number beyond it is a mistake, and one such would outweigh all others in what is learned
+    "latency": 1e7,  # seconds: a third of a year
+    "temperature": 100.0,
     "quality": 10.0,
     "generation_accuracy": 1.0,
-    "variance": math.inf,
+    "variance": 1e4,
     "review_accuracy": 1.0,
     "accuracy": 1.0,
 }
@@ -69,7 +70,8 @@ def read_history(
     """
     csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD))  # the library's only way: for the process
     with opened(path) as stream:
-        reader = csv.reader(_lines(path, stream, progress))
+        lines = _Lines(_decoded(path, stream, progress))
+        reader = csv.reader(lines, strict=True)
         try:
             header = [name.strip() for name in next(reader, [])]
         except csv.Error:
@@ -81,16 +83,18 @@ def read_history(
             )
         places = {name: header.index(name) for name in COLUMNS}
         while True:
-            line = reader.line_num + 1
+            lines.begin()
             try:
                 fields = next(reader)
             except StopIteration:
                 return
             except csv.Error:
-                yield BadRow(line, "", f"not CSV, or a field is longer than {MAX_FIELD} characters")
+                lines.give_back()
+                reason = f"its quotes do not match, or a field is longer than {MAX_FIELD} characters"
+                yield BadRow(lines.began, "", f"{reason}: in a quoted field write a quote twice")
                 continue
             if fields:
-                yield _row(line, fields, places, len(header))
+                yield _row(lines, fields, places, len(header))
 
 
 def file_digest(path: Path) -> tuple[str, int]:
@@ -119,7 +123,36 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         raise HistoryFileError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _lines(path: Path, stream: IO[bytes], progress: Callable[[int], object]) -> Iterator[str]:
+class _Lines(Iterator[str]):
+    """Lines, those of the row that is being read kept: a quote left open costs one line and not the rest."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self._again, self._row = deque[str](), list[str]()
+        self.began = 1
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._lines)
+        self._row.append(line)
+        return line
+
+    def begin(self) -> None:
+        """What comes next is a new row."""
+        self.began += len(self._row)
+        self._row = []
+
+    def give_back(self) -> None:
+        """All lines of this row but its first come again."""
+        self._again.extendleft(reversed(self._row[1:]))
+        del self._row[1:]
+
+    @property
+    def last(self) -> int:
+        """The line that was read last."""
+        return self.began + len(self._row) - 1
+
+
+def _decoded(path: Path, stream: IO[bytes], progress: Callable[[int], object]) -> Iterator[str]:
     """Lines with their ends; bytes that are no UTF-8 come as surrogates, which their row answers for."""
     number = 0
     while line := stream.readline(MAX_FIELD + 1):
@@ -132,9 +165,10 @@ def _lines(path: Path, stream: IO[bytes], progress: Callable[[int], object]) -> 
         yield line.decode(errors="surrogateescape")
 
 
-def _row(line: int, fields: list[str], places: dict[str, int], width: int) -> HistoryRow | BadRow:
+def _row(lines: _Lines, fields: list[str], places: dict[str, int], width: int) -> HistoryRow | BadRow:
     if len(fields) != width:
-        return BadRow(line, "", f"{len(fields)} fields where the first line has {width}")
+        end = f", up to line {lines.last}: is a quote left open?" if lines.last > lines.began else ""
+        return BadRow(lines.began, "", f"{len(fields)} fields where the first line has {width}{end}")
     given = {name: fields[place] for name, place in places.items()}
     try:
         for name, value in given.items():
@@ -164,7 +198,7 @@ def _row(line: int, fields: list[str], places: dict[str, int], width: int) -> Hi
             created=_time(given["created"]),
         )
     except _Bad as bad:
-        return BadRow(line, bad.column, bad.reason)
+        return BadRow(lines.began, bad.column, bad.reason)
 
 
 def _plain(name: str, value: str) -> None:
@@ -185,9 +219,10 @@ def _number(name: str, value: str) -> float | None:
         raise _Bad(name, "is not a number") from None
     if not math.isfinite(found):
         raise _Bad(name, "is not a finite number")
-    if not 0 <= found <= _MOST[name]:
-        most = _MOST[name]
-        raise _Bad(name, "is below 0" if most == math.inf else f"is not from 0 to {most:g}")
+    if found < 0:
+        raise _Bad(name, "is below 0")
+    if found > _MOST[name]:
+        raise _Bad(name, f"is not from 0 to {_MOST[name]:.10g}")
     return found
 
 

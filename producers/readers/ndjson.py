@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from producers.readers.record import Read
 from shared.errors import RecordError
+from shared.measures import in_codes
 from shared.schemas import Vignette
 
 MAX_LINE = 256 * 1024
@@ -51,10 +52,13 @@ def read_record(line: int, raw: bytes, file: str = "") -> Read:
 def vignette_of(value: dict[str, Any]) -> Vignette:
     """The vignette of a record's fields. Raises `RecordError`, without the line."""
     try:
-        return Vignette.model_validate(value)
+        vignette = Vignette.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         raise RecordError(first["type"], _reason(error), path=_path(first)) from None
+    if vignette.gold is not None:
+        in_codes(vignette.gold, b"")  # what cannot be stored in codes is said now, whatever the site's key
+    return vignette
 
 
 def _parse(raw: bytes) -> Vignette:

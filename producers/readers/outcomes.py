@@ -37,8 +37,9 @@ class OutcomeRow:
 def read_outcomes(path: Path) -> Iterator[OutcomeRow | RecordError]:
     """The outcomes of a file, lazily; a file that begins with { is NDJSON, any other CSV.
 
-    CSV has the fields as columns: `gold` as JSON, `list` with semicolons between the names. Raises
-    `HistoryFileError` if the file cannot be read as either.
+    CSV has the fields as columns, an outcome a line: `gold` as JSON, `list` with semicolons between the
+    names; without a column `gold` an empty list says that no drug was given. Raises `HistoryFileError` if
+    the file cannot be read as either.
     """
     with opened(path) as stream:
         lines = lines_of(stream)
@@ -75,28 +76,45 @@ def _object(raw: bytes) -> Mapping[str, Any]:
 
 
 def _csv_rows(path: Path, lines: Iterator[bytes]) -> Iterator[tuple[int, Any]]:
-    reader = csv.reader(line.decode(errors="replace") for line in lines)
-    header = [name.strip() for name in next(reader, [])]
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))  # the library's only way: for the process
+    try:
+        header = [name.strip() for name in _cells(next(lines))]
+    except RecordError:
+        header = []
     if not {"consultation", "submission"} & set(header) or not {"gold", "list"} & set(header):
         raise HistoryFileError(
             f"{path}: neither NDJSON nor a CSV of outcomes, whose columns are some of {', '.join(FIELDS)}"
         )
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error:
-            cells = ["", *header]
-        if cells:
-            yield line, lambda cells=cells: _from_cells(header, cells)
+    for number, raw in enumerate(lines, start=2):
+        if raw.strip():
+            yield number, lambda raw=raw: _from_cells(header, _cells(raw))
+
+
+def _cells(raw: bytes) -> list[str]:
+    """The cells of one line; each line stands for itself, so an open quote takes no other line along."""
+    if len(raw.rstrip(b"\r\n")) > MAX_LINE:
+        raise RecordError("too_long", f"is longer than the {MAX_LINE} bytes that are read")
+    try:
+        line = raw.decode().rstrip("\r\n")
+        if "\r" not in line:
+            return next(csv.reader([line], strict=True), [])
+    except UnicodeDecodeError:
+        raise RecordError("not_utf8", "is not UTF-8: save the file as UTF-8") from None
+    except csv.Error:
+        pass
+    raise RecordError(
+        "not_csv",
+        "its quotes do not match, or a cell holds a line break: in a quoted cell write a quote twice, and "
+        "each outcome in a line of its own",
+    )
 
 
 def _from_cells(header: list[str], cells: list[str]) -> Mapping[str, Any]:
     if len(cells) != len(header):
         raise RecordError("fields", f"has not the {len(header)} fields of the first line: correct the quotes")
     given: dict[str, Any] = {k: v.strip() for k, v in zip(header, cells, strict=True) if v.strip()}
+    if "list" in header and "gold" not in header:
+        given.setdefault("list", "")  # nothing was given: what else could be meant?
     if "gold" in given:
         try:
             given["gold"] = json.loads(given["gold"])
@@ -113,7 +131,12 @@ def _row(line: int, given: Mapping[str, Any]) -> OutcomeRow:
         raise RecordError("unknown_field", f"there are only {', '.join(FIELDS)}: leave others away")
     has_gold, has_list = given.get("gold") is not None, given.get("list") is not None
     if has_gold == has_list:
-        raise RecordError("gold_or_list", "exactly one of gold and list is asked for", path="gold")
+        raise RecordError(
+            "gold_or_list",
+            "exactly one of gold and list is asked for; where no drug was given, list is [], in CSV an empty "
+            "cell where there is no column gold",
+            path="gold",
+        )
     kind = given.get("kind", "gold" if has_gold else "clinician")
     if kind not in KINDS or (has_list and kind != "clinician"):
         raise RecordError("kind", "is gold or clinician, and a list is a clinician's", path="kind")
@@ -161,7 +184,9 @@ def _gold(value: Any) -> Gold:
 
 
 def _names(value: Any) -> list[str]:
-    good = isinstance(value, list) and all(isinstance(v, str) and 0 < len(v.strip()) <= 200 for v in value)
-    if not good:
-        raise RecordError("list", "is a list of names of drugs, empty if none was given", path="list")
-    return list(value)
+    try:
+        return Gold.model_validate({"acceptable": value}).acceptable
+    except ValidationError:
+        raise RecordError(
+            "list", "is a list of names of drugs, empty if none was given", path="list"
+        ) from None

@@ -127,6 +127,9 @@ def test_export_reads_back(history: History, stored: Stored) -> None:
     both = history("export", "-", "--purposes", "imported")
     assert "again/t1," in both
     assert "no purpose" in history("export", "-", "--purposes", "all", code=2)
+    said = history("export", target, "--purposes", "imported:h,imported:nosuch", code=2)
+    assert said == "no history of origin 'nosuch': there are again, h"
+    assert Path(target).read_text().count("\n") == 4, "what is there is left alone"
 
 
 def test_export_of_own_history(history: History, stored: Stored) -> None:

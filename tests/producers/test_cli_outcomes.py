@@ -23,7 +23,7 @@ class Outcomes:
     def load(self, content: str, code: int = 0) -> str:
         """Import a file of this content."""
         path = self.folder / "outcomes"
-        path.write_text(content)
+        path.write_bytes(content.encode(errors="surrogateescape"))
         return self.run("import", str(path), code=code)
 
     def run(self, *words: str, code: int = 0) -> str:
@@ -183,3 +183,68 @@ def test_what_still_runs_keeps_its_outcome(outcomes: Outcomes, stored: Stored) -
     assert "1 outcomes added" in said
     assert "line 4, gold: is not JSON" in said
     assert outcomes.run("show") == "no consultation is concluded yet\n"
+
+
+def test_a_line_of_csv_takes_no_other_along(outcomes: Outcomes, stored: Stored) -> None:
+    """An open quote and bytes that are no UTF-8 set their own line aside; what stands behind is stored."""
+    _, consultations = stored.submit(4)
+    ids = list(map(str, consultations))
+    content = "\n".join(
+        [
+            "consultation,list",
+            f'{ids[0]},"metoprolol',
+            f"{ids[1]},aspirin",
+            f'{ids[2]},m\udce9toprolol"',
+            f'{ids[2]},"aspi\rrin"',
+            f"{ids[3]},warfarin;foozumab",
+            f"{ids[2]},{'aspirin;' * 40_000}",
+        ]
+    )
+    said = " ".join(outcomes.load(content, code=6).split())
+    assert "2 outcomes added, 0 known before, 4 set aside" in said
+    assert "line 2: its quotes do not match" in said
+    assert "line 4: is not UTF-8: save" in said
+    assert "line 5: its quotes do not match, or a cell holds a line break" in said
+    assert "line 7: is longer than" in said
+    assert "1 names not in the table of drugs (lines 6)" in said
+    kept = stored.ask("SELECT consultation_id::text, gold FROM outcomes ORDER BY known_at")
+    assert [id_ for id_, _ in kept] == [ids[1], ids[3]]
+    assert kept[0][1]["required"] == [{"any_of": ["aspirin"]}]
+    path = outcomes.folder / "outcomes"
+    [told] = json.loads(outcomes.run("import", str(path), "--format", "json", code=6))
+    assert told["not_in_table"] == [{"line": 6, "names": 1}]
+
+
+def test_names_that_are_no_text_cost_their_line(outcomes: Outcomes, stored: Stored) -> None:
+    """A lone surrogate passes JSON and no database: the lines before and after it are stored."""
+    _, consultations = stored.submit(2)
+    lines = [json.dumps({"consultation": str(id_), "list": ["aspirin"]}) for id_ in consultations]
+    bad = json.dumps({"consultation": str(consultations[0]), "list": ["\ud800"]})
+    said = outcomes.load("\n".join([lines[0], bad, lines[1]]), code=6)
+    assert "2 outcomes added, 0 known before, 1 set aside" in said
+    assert "line 2, list: is a list of names" in said
+
+
+def test_no_drug_was_given(outcomes: Outcomes, stored: Stored) -> None:
+    """In CSV an empty cell says so; beside a column gold it could mean either, and the remedy is told."""
+    _, consultation = concluded(stored)
+    assert "1 outcomes added" in outcomes.load(f"consultation,list\n{consultation},\n")
+    assert stored.ask("SELECT kind, gold FROM outcomes") == [
+        ("clinician", {"required": [], "acceptable": [], "never": []})
+    ]
+    assert learned(stored) == ([0, 0, 0], False)
+    said = " ".join(outcomes.load(f"consultation,list,gold\n{consultation},,\n", code=6).split())
+    assert "line 2, gold: exactly one" in said
+    assert "in CSV an empty cell where there is no column gold" in said
+
+
+def test_gold_that_no_list_can_meet_is_set_aside(outcomes: Outcomes, stored: Stored) -> None:
+    """Required and never at once, under whatever name; a combination that is required needs all of it."""
+    _, consultation = concluded(stored)
+    gold = {"required": [{"any_of": ["ASA"]}], "never": ["aspirin"]}
+    said = outcomes.load(json.dumps({"consultation": consultation, "gold": gold}), code=6)
+    assert "line 1, gold.required.0: no list could be right" in " ".join(said.split())
+    assert learned(stored) == ([None] * 3, None)
+    both = {"required": [{"any_of": ["aspirin/dipyridamole"]}]}
+    outcomes.load(json.dumps({"consultation": consultation, "gold": both}))
+    assert learned(stored) == ([0, 0, 0], False), "they start aspirin alone"

@@ -136,6 +136,8 @@ def test_jaccard_takes_the_best_matching_alternative() -> None:
     assert nearest_jaccard(["a", "c", "poison"], GOLD) == pytest.approx(2 / 3)
     assert nearest_jaccard([], GOLD) == 0.0
     assert nearest_jaccard([], Gold()) == 1.0
+    many = Gold(required=[GoldItem(any_of=["a", "b", "c"])] * 60)
+    assert nearest_jaccard(["a", "b", "c", "d"], many) == 0.75, "sixty choices of three are few sets"
 
 
 def test_top_hit_looks_at_the_drug_with_most_support() -> None:

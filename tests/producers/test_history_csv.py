@@ -96,6 +96,9 @@ def test_a_row_in_every_dress(tmp_path: Path) -> None:
         ("review_accuracy", "nan", "finite"),
         ("variance", "inf", "finite"),
         ("latency", "-1", "below 0"),
+        ("latency", "1e308", "0 to 10000000"),
+        ("temperature", "101", "0 to 100"),
+        ("variance", "1e5", "0 to 10000"),
         ("created", "yesterday", "no time"),
         ("strategy", "2025-07-11 12:12:55", "missing"),
         ("strategy", "", "empty"),
@@ -125,6 +128,35 @@ def test_empty_is_unknown_and_short_rows_are_bad(tmp_path: Path) -> None:
     assert isinstance(row, HistoryRow)
     assert (row.latency_s, row.quality, row.generation_accuracy, row.created, row.elapsed) == (None,) * 5
     assert bad == BadRow(5, "", "2 fields where the first line has 15")
+
+
+@pytest.mark.parametrize("result", ["plain", GOOD["result"]])
+def test_an_open_quote_costs_its_own_line(tmp_path: Path, result: str) -> None:
+    """Reading goes on with the next line, whether the rest has quotes or not; all bytes are told once."""
+    rows = [{**GOOD, "result": result, "trial": f"Trial {number}"} for number in range(300)]
+    header, rest = text_of(*rows).split(b"\n", 1)
+    broken = text_of({**GOOD, "result": "open"}).split(b"\n")[1].replace(b"open", b'"open')
+    path = tmp_path / "h.csv"
+    path.write_bytes(b"\n".join((header, broken, rest)))
+    told: list[int] = []
+    bad, *good = read_history(path, progress=told.append)
+    assert isinstance(bad, BadRow)
+    assert (bad.line, bad.column) == (2, "")
+    assert "quotes do not match" in bad.reason
+    assert [row.trial for row in good if isinstance(row, HistoryRow)] == [row["trial"] for row in rows]
+    assert sum(told) == path.stat().st_size
+    path.write_bytes(path.read_bytes() + broken)
+    *_, last = read_history(path)
+    assert isinstance(last, BadRow)
+    assert last.line == 3 + 300 * (1 + result.count("\n")), "lines that came again are counted once"
+
+
+def test_a_row_that_takes_lines_along_says_so(tmp_path: Path) -> None:
+    """A quote that is closed at a wrong place, by chance as CSV asks for: up to which line is told."""
+    found = read(tmp_path, text_of(GOOD) + b'Trial 2,"o1-mini\nTrial 3",o1-mini\n')
+    assert found[1:] == [
+        BadRow(4, "", "3 fields where the first line has 15, up to line 5: is a quote left open?")
+    ]
 
 
 def test_files_that_are_no_history(tmp_path: Path) -> None:

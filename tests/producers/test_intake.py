@@ -219,6 +219,13 @@ def test_gold_is_an_outcome_and_no_part_of_the_vignette(site: Site) -> None:
         assert "gold" not in json.loads(site.vault.open(session, first["document_id"]))
 
 
+def test_a_combination_in_gold_is_all_of_its_ingredients(site: Site) -> None:
+    """Half of it is not right: the item becomes one for each ingredient."""
+    site.accept([record("a", gold={"required": [{"any_of": ["sacubitril/valsartan"]}]})])
+    [(gold,)] = site.ask("SELECT gold FROM outcomes")
+    assert gold["required"] == [{"any_of": ["sacubitril"]}, {"any_of": ["valsartan"]}]
+
+
 def test_a_batch_without_work_is_finished_at_once(site: Site) -> None:
     """Nothing to be waited for: it is finished, and its event is there."""
     receipt = site.accept([b"{", b"["])

@@ -83,6 +83,14 @@ BAD = {
         "gold.required.0.any_of",
         "at least 1",
     ),
+    "gold that no list can meet": (
+        line(
+            gold={"required": [{"any_of": ["aspirin"]}, {"any_of": ["Lipitor"]}], "never": ["atorvastatin"]}
+        ),
+        "never_right",
+        "gold.required.1",
+        "no list could be right",
+    ),
 }
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.errors import RecordError
 from shared.measures import agreement, f1, in_codes, jaccard, precision_recall, right
 from shared.schemas import Gold, GoldItem
 
@@ -13,6 +16,9 @@ STATIN = GoldItem(any_of=["atorvastatin", "rosuvastatin"])
 ASPIRIN = GoldItem(any_of=["aspirin"])
 BOTH = Gold(required=[STATIN, ASPIRIN], acceptable=["omeprazole"], never=["ibuprofen"])
 NOTHING = Gold(acceptable=["paracetamol"], never=["amoxicillin"])
+
+INGREDIENTS = ("amlodipine", "aspirin", "lisinopril", "metformin", "warfarin")
+products = st.sets(st.sampled_from(INGREDIENTS), min_size=1, max_size=3).map("/".join)
 
 drugs = st.sets(st.sampled_from("abcdef"))
 golds = st.builds(
@@ -107,3 +113,66 @@ def test_gold_is_stored_in_codes() -> None:
     assert set(coded.never) == {"amoxicillin", "clavulanate"}
     assert [code[:8] for code in coded.acceptable] == ["unknown:"]
     assert "Smith" not in coded.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("any_of", "items"),
+    [
+        (["co-amoxiclav"], [["amoxicillin"], ["clavulanate"]]),  # as a clinician's list has it
+        (["co-amoxiclav", "doxycycline"], [["amoxicillin", "doxycycline"], ["clavulanate", "doxycycline"]]),
+        (["doxycycline", "co-amoxiclav"], [["doxycycline", "amoxicillin"], ["doxycycline", "clavulanate"]]),
+        (["co-amoxiclav", "amoxicillin"], [["amoxicillin"]]),  # what does alone needs no other
+        (
+            ["enalapril/hydrochlorothiazide", "lisinopril/hydrochlorothiazide"],
+            [["enalapril", "lisinopril"], ["hydrochlorothiazide"]],
+        ),
+        (["Lipitor", "rosuvastatin", "atorvastatin"], [["atorvastatin", "rosuvastatin"]]),
+    ],
+)
+def test_a_combination_is_all_of_its_ingredients(any_of: list[str], items: list[list[str]]) -> None:
+    """One of several alternatives makes several items, of which none is met in vain."""
+    coded = in_codes(Gold(required=[GoldItem(any_of=any_of)]), b"key")
+    assert [item.any_of for item in coded.required] == items
+
+
+@given(
+    required=st.lists(st.lists(products, min_size=1, max_size=4), max_size=2),
+    never=st.sets(st.sampled_from(INGREDIENTS), max_size=2),
+)
+def test_gold_in_codes_means_the_same(required: list[list[str]], never: set[str]) -> None:
+    """Of each item one alternative is there whole, and nothing of never; gold no list can meet is refused."""
+    gold = Gold(required=[GoldItem(any_of=any_of) for any_of in required], never=sorted(never))
+
+    def met(given_: set[str]) -> bool:
+        return all(any(set(each.split("/")) <= given_ for each in any_of) for any_of in required)
+
+    def meant(given_: set[str]) -> bool:
+        return met(given_) and not given_ & never and (bool(required) or not given_)
+
+    lists = [set(c) for k in range(6) for c in itertools.combinations(INGREDIENTS, k)]
+    try:
+        coded = in_codes(gold, b"key")
+    except RecordError:
+        assert not any(map(meant, lists))
+        return
+    assert [right(each, coded) for each in lists] == [meant(each) for each in lists]
+    assert any(map(meant, lists))
+    if required:
+        assert [precision_recall(each, coded)[1] == 1 for each in lists] == [met(each) for each in lists]
+
+
+def test_gold_that_cannot_be_stored_is_refused() -> None:
+    """Where never bars every alternative, also under another name, and where combinations explode."""
+    with pytest.raises(RecordError, match="no list could be right"):
+        in_codes(Gold(required=[GoldItem(any_of=["Lipitor"])], never=["atorvastatin"]), b"")
+    pairs = [
+        "amlodipine/atorvastatin",
+        "aspirin/dipyridamole",
+        "lisinopril/furosemide",
+        "metformin/sitagliptin",
+    ]
+    pairs += ["bisoprolol/ramipril", "omeprazole/naproxen", "prednisolone/citalopram"]
+    assert len(in_codes(Gold(required=[GoldItem(any_of=pairs[:6])]), b"").required) == 64
+    with pytest.raises(RecordError, match="more than 64 things") as raised:
+        in_codes(Gold(required=[STATIN, GoldItem(any_of=pairs)]), b"")
+    assert raised.value.path == "gold.required.1"

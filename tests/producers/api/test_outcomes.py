@@ -94,6 +94,18 @@ def test_a_decision_is_stored_once_and_learned_from(door: Door, consultation: uu
     assert all(who.startswith("key ") for who, _ in audited)
 
 
+def test_gold_that_no_list_can_meet_is_refused(door: Door, consultation: uuid.UUID) -> None:
+    """422 with the place, and nothing of the outcome is stored, the decision neither."""
+    gold = {"required": [{"any_of": ["Advil"]}], "never": ["ibuprofen"]}
+    with door.client() as client:
+        answered = tell(client, consultation, {"decision": "accepted", "gold": gold}, "application/json")
+    assert answered.status_code == 422
+    [error] = answered.json()["errors"]
+    assert error["where"] == "gold.required.0"
+    assert "no list could be right" in error["reason"]
+    assert stored(door) == []
+
+
 def test_requests_based_on_ours_come_back(door: Door, consultation: uuid.UUID) -> None:
     """As one, a list or a Bundle; whatever the dose. Nothing taken is a rejection, another drug an edit."""
     with door.client() as client:
