@@ -40,6 +40,15 @@ _OPTIONS = "-c timezone=utc -c lock_timeout=10s -c statement_timeout=120s"
 _READ_ONLY = ("in_hot_standby", "default_transaction_read_only")  # told by the server when they change
 
 _TLS = re.compile(r"(SSL error|server certificate|root certificate|server does not support SSL)[^\n]*")
+_WHY = {
+    "password authentication failed": "the password is refused; is CONSILIUM_DATABASE_URL right?",
+    "no pg_hba.conf entry": "its pg_hba.conf lets nobody in from here as that user",
+    '" does not exist': "there is no such database or user; is CONSILIUM_DATABASE_URL right?",
+    "Connection refused": "nobody listens there; is `consilium up` running, or your own server?",
+    "timeout expired": "no answer in time; is the address right, and the network?",
+    "could not translate host name": "no host has the name in CONSILIUM_DATABASE_URL",
+    "failed to resolve host": "no host has the name in CONSILIUM_DATABASE_URL",
+}
 
 
 WAIT_S = 30.0
@@ -116,15 +125,17 @@ def _connecting() -> Iterator[None]:
 
 
 def why_away(error: DBAPIError | psycopg.Error) -> str | None:
-    """What was wrong with TLS, if that is why PostgreSQL could not be reached: a sentence's part; else None.
+    """Why PostgreSQL could not be connected to, and what to do: a sentence's part; None: it is not known.
 
-    libpq's own words about the connection, before any statement: no row can stand in them.
+    From libpq's own words about the connection, before any statement: no row can stand in them.
     """
     orig = error.orig if isinstance(error, DBAPIError) else error
     if not isinstance(orig, psycopg.OperationalError) or orig.sqlstate is not None:
         return None
-    found = _TLS.search(str(orig))
-    return f"TLS: {found[0]}" if found else None
+    said = str(orig)
+    if found := _TLS.search(said):
+        return f"TLS: {found[0]}"
+    return next((why for words, why in _WHY.items() if words in said), None)
 
 
 @contextmanager

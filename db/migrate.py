@@ -10,6 +10,7 @@ import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from shared.errors import ConsiliumError, SettingsError
@@ -28,10 +29,16 @@ def config(database_url: str) -> Config:
 def upgrade(database_url: str, revision: str = "head") -> None:
     """Bring the schema to `revision`; several at once wait for each other. Nothing to do is no error.
 
-    Raises `SettingsError`, in PostgreSQL's words, where the login may not.
+    Raises `SettingsError`: in PostgreSQL's words where the login may not, and where a newer version has been
+    at work; `OperationalError` if PostgreSQL is away.
     """
     try:
         command.upgrade(config(database_url), revision)
+    except CommandError as error:
+        raise SettingsError(
+            f"the schema was made by another version of Consilium ({error}; this one knows up to "
+            f"{head(database_url)}): install the newer one, or restore a backup from before it"
+        ) from None
     except DBAPIError as error:
         if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
             raise
@@ -53,6 +60,15 @@ def check(database_url: str) -> None:
 def head(database_url: str) -> str | None:
     """The newest revision that there is."""
     return ScriptDirectory.from_config(config(database_url)).get_current_head()
+
+
+def knows(database_url: str, revision: str) -> bool:
+    """Whether that is a revision of this version."""
+    try:
+        ScriptDirectory.from_config(config(database_url)).get_revision(revision)
+    except CommandError:
+        return False
+    return True
 
 
 def main() -> None:

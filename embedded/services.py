@@ -90,11 +90,11 @@ class Services:
         self.home.__exit__()
 
     def write_connection(self, more: Mapping[str, str]) -> None:
-        """Write connection.env: our addresses, the key and `more`; nothing that the environment gave."""
-        ours = {**self.addresses.variables(), **more}
-        self.home.write_connection(
-            {name: value for name, value in ours.items() if not self.environ.get(name)}
-        )
+        """Write connection.env: our addresses, the key and `more`; no address or key from the environment."""
+        ours = {
+            name: value for name, value in self.addresses.variables().items() if not self.environ.get(name)
+        }
+        self.home.write_connection({**ours, **more})
 
     def _start(self) -> Addresses:
         given = {

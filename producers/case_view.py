@@ -21,6 +21,7 @@ def case_view(case: Case, *, reveal: bool = True, calls: bool = True) -> Group:
 def _parts(case: Case, reveal: bool, calls: bool) -> Iterator[RenderableType]:
     row = case.row
     yield Text(f"consultation {row['id']} · {row['kind']} · {state_of(case)}", "bold")
+    yield Text(f"record {row['record_id']} · submission {row['submission_id']}", "dim")
     yield Panel(Text(case.vignette.vignette if case.vignette else "(erased)"), title="vignette", expand=True)
     yield _answers(case)
     yield grades_table(case)

@@ -110,6 +110,9 @@ def migrated(session: Session, url: str) -> Check:
     at = health.revision(session)
     if at == head:
         return Check("migrations", "ok", f"at {at}")
+    if at is not None and not migrate.knows(url, at):
+        told = f"at {at}, which a newer version made; this one knows up to {head}: install the newer one"
+        return Check("migrations", "problem", told)
     told = f"at {at or 'none'}, this version wants {head}: run `python -m db.migrate upgrade`"
     return Check("migrations", "problem", told)
 
@@ -123,8 +126,9 @@ _DATABASE = Check("postgresql", "ok", "reachable")
 
 def database_away(error: DBAPIError) -> Check:
     """The check of a database that gave no answer; a driver's message may quote a row and is not told."""
-    why = why_away(error) or type(error.orig).__name__
-    told = f"cannot be asked ({why}): is it up, and is CONSILIUM_DATABASE_URL right?"
+    if why := why_away(error):
+        return Check("postgresql", "problem", f"cannot be asked: {why}")
+    told = f"cannot be asked ({type(error.orig).__name__}): is it up, and is CONSILIUM_DATABASE_URL right?"
     return Check("postgresql", "problem", told)
 
 

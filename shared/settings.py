@@ -156,13 +156,16 @@ class Settings(BaseSettings):
     def require_database(self) -> str:
         """The database's address, or a `SettingsError` that says what to do."""
         if self.database_url is None:
-            raise SettingsError(_NOT_RUNNING.format(home=self.home, name="CONSILIUM_DATABASE_URL"))
-        return self.database_url.get_secret_value()
+            raise self._absent("CONSILIUM_DATABASE_URL")
+        url = self.database_url.get_secret_value()
+        if not url.startswith(_POSTGRESQL):  # its value may hold a password, and is not shown
+            raise SettingsError("CONSILIUM_DATABASE_URL: it must begin with postgresql://")
+        return url
 
     def require_broker(self) -> str:
         """The broker's address, or a `SettingsError` that says what to do; `shared.addresses` reads it."""
         if self.broker_url is None:
-            raise SettingsError(_NOT_RUNNING.format(home=self.home, name="CONSILIUM_BROKER_URL"))
+            raise self._absent("CONSILIUM_BROKER_URL")
         _address("CONSILIUM_BROKER_URL", self.broker_url)
         return self.broker_url.get_secret_value()
 
@@ -184,8 +187,21 @@ class Settings(BaseSettings):
     def require_models_file(self) -> Path:
         """The registry's file, or a `SettingsError` that says what to do."""
         if self.models_file is None:
-            raise SettingsError(_NOT_RUNNING.format(home=self.home, name="CONSILIUM_MODELS_FILE"))
+            raise self._absent("CONSILIUM_MODELS_FILE")
         return self.models_file
+
+    def _absent(self, name: str) -> SettingsError:
+        """A setting that is needed is not there: why, and what to do."""
+        written = self.home.absolute() / "connection.env"
+        if written.exists():
+            return SettingsError(
+                f"{name} is not set, nor in {written}: `consilium up` has it from its own environment; set "
+                "it here too"
+            )
+        return SettingsError(
+            f"{name} is not set and {written.parent} has no connection.env: start the embedded services with "
+            "`consilium up`, or set the variable to a server of your own"
+        )
 
     def dials(self) -> dict[str, float]:
         """The dials by which lists are refined, by their names in `shared.refinement.Dials`, and γ: grade."""
@@ -216,11 +232,7 @@ _NOT_SHAPING = {
     "doors_file",
 }
 
-_NOT_RUNNING = (
-    "{name} is not set and {home} has no connection.env: start the embedded services with `consilium up`, "
-    "or set the variable to a server of your own"
-)
-
+_POSTGRESQL = ("postgresql://", "postgres://", "postgresql+psycopg://")
 
 SECRETS_DIR = "CONSILIUM_SECRETS_DIR"
 SECRETS = tuple(

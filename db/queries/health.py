@@ -15,7 +15,7 @@ HAS_REVISION = text("SELECT to_regclass('alembic_version') IS NOT NULL")
 
 # Stale: something was sent and nobody has taken it, for so long; the sweep's own queue: no sweep has run.
 HEARTBEATS = text("""
-    SELECT queue, extract(epoch FROM now() - received_at)::float AS age_s,
+    SELECT queue, greatest(extract(epoch FROM now() - received_at), 0)::float AS age_s,
            received_at < now() - make_interval(secs => :stale_s) AND (queue = :own OR sent_at > received_at)
                AS stale
     FROM heartbeats ORDER BY queue

@@ -24,8 +24,8 @@ def serve(settings: Settings, host: str | None = None, port: int | None = None) 
         listening = listen(host, settings.api_port if port is None else port)
     except OSError as error:
         raise SettingsError(
-            f"the API cannot listen on {host}: {error.strerror}; set CONSILIUM_API_HOST and "
-            "CONSILIUM_API_PORT (0: a free one)"
+            f"the API cannot listen on {host} port {settings.api_port if port is None else port}: "
+            f"{error.strerror}; set CONSILIUM_API_HOST and CONSILIUM_API_PORT (0: a free one)"
         ) from None
     startup.over()
     shown = f"[{host}]" if ":" in host else host

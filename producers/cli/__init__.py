@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
+from importlib import import_module, metadata
+from typing import Annotated
 
 import typer
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from producers.cli.common import err
+from producers.cli.common import away, err
 from shared.errors import ConsiliumError, SettingsError
 
 COMMANDS = {
@@ -62,7 +63,7 @@ def application(asked: str = "") -> typer.Typer:
         pretty_exceptions_enable=False,  # a traceback with locals would show clinical text
         rich_markup_mode="rich" if sys.stdout.isatty() and sys.stderr.isatty() else None,  # plain when piped
     )
-    app.callback()(lambda: None)  # a command's name is given even where it is the only one
+    app.callback()(_whole)  # a command's name is given even where it is the only one
     if asked not in COMMANDS:
         for name, told in COMMANDS.items():
             app.command(name, help=told)(_listed)
@@ -75,6 +76,20 @@ def application(asked: str = "") -> typer.Typer:
     return app
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"consilium {metadata.version('consilium')}")
+        raise typer.Exit
+
+
+def _whole(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Tell it, and nothing else.")
+    ] = False,
+) -> None:
+    """Options of no command."""
+
+
 def _listed() -> None:
     raise SettingsError("the command comes first: consilium COMMAND, then its options")
 
@@ -83,6 +98,10 @@ def main() -> None:
     """Run a command; an error on purpose is one sentence on stderr and its exit code."""
     try:
         application(*sys.argv[1:2])()
+    except OperationalError as error:
+        told = away(error)
+        err.print(f"consilium: {told}", style="red", markup=False, highlight=False)
+        sys.exit(told.exit_code)
     except SQLAlchemyError as error:
         # a driver's message may quote the row
         err.print(f"consilium: a bug, or the database refused: {type(error).__name__}", style="red")

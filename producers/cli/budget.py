@@ -42,9 +42,9 @@ def budget(
         case [], str(name):
             with database() as session:
                 row = _source(session, source_named(session, name))
-        case [submission], None:
+        case [submission], None if _is_id(submission):
             with database() as session:
-                row = _submission(session, _id(submission))
+                row = _submission(session, uuid.UUID(submission))
         case [given], str(name):
             row = _cap_source(name, amount(given, "AMOUNT"))
             go_on()
@@ -85,13 +85,18 @@ def _caps() -> list[dict[str, Any]]:
     ]
 
 
-def _id(given: str) -> uuid.UUID:
+def _is_id(given: str) -> bool:
     try:
-        return uuid.UUID(given)
+        uuid.UUID(given)
     except ValueError:
-        raise SettingsError(
-            "SUBMISSION is an id: see `consilium status`; for a source: --source NAME"
-        ) from None
+        return False
+    return True
+
+
+def _id(given: str) -> uuid.UUID:
+    if not _is_id(given):
+        raise SettingsError("SUBMISSION is an id: see `consilium status`; for a source: --source NAME")
+    return uuid.UUID(given)
 
 
 def _submission(session: Session, submission_id: uuid.UUID) -> dict[str, Any]:

@@ -95,9 +95,9 @@ def listening(channel: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def away(error: OperationalError | psycopg.OperationalError) -> Away:
-    """PostgreSQL cannot be reached: that, and what is wrong with TLS if it is that."""
+    """PostgreSQL cannot be reached: that, and why, where that is known."""
     why = why_away(error)
-    return Away(f"{AWAY} {why}" if why else AWAY)
+    return Away(f"PostgreSQL cannot be reached, and nothing was acknowledged: {why}" if why else AWAY)
 
 
 def vault() -> Vault:

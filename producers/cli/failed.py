@@ -11,7 +11,7 @@ import typer
 from db.queries import dead_letters, reports
 from db.queries.dead_letters import Which
 from producers.cli.acts import age, go_on
-from producers.cli.common import Format, NotFound, database, emit, err, out, table
+from producers.cli.common import Format, NotFound, database, emit, out, table
 from shared.errors import SettingsError
 from shared.settings import get_settings
 
@@ -108,11 +108,11 @@ def requeue(
             session, which, urgent_s=settings.deadline_urgent_s, routine_s=settings.deadline_routine_s
         )
         reasons = dead_letters.reasons(session)
-    _missing(which, {*done.ids, *done.left})
     if done.ids:
         go_on()
     if format_ is not Format.table:
         emit([{"requeued": len(done.ids), "left": len(done.left)}], format_)
+        _end(which, {*done.ids, *done.left})
         return
     out.print(
         f"{len(done.ids)} requeued" if done.ids or done.left else _none(which, reasons), highlight=False
@@ -125,6 +125,7 @@ def requeue(
         )
     if done.ids:
         out.print(f"next: consilium status {submission or ''}".rstrip(), highlight=False)
+    _end(which, {*done.ids, *done.left})
 
 
 @app.command("discard")
@@ -143,13 +144,14 @@ def discard(
         found = {row["consultation"] for row in dead_letters.find(session, which)} if which.ids else set()
         done = dead_letters.discard(session, which)
         reasons = dead_letters.reasons(session)
-    _missing(which, found)
     if format_ is not Format.table:
         emit([{"discarded": done}], format_)
+        _end(which, found)
         return
     out.print(f"{done} discarded: failed for good" if done else _none(which, reasons), highlight=False)
     if done:
         out.print("next: consilium failed list")
+    _end(which, found)
 
 
 def _which(
@@ -179,13 +181,11 @@ def _none(which: Which, reasons: dict[str, int]) -> str:
     return f"no dead letter is so; there are {there}" if not which.anything else "no dead letters"
 
 
-def _missing(which: Which, found: set[Any]) -> None:
-    """Say which of the ids that were asked for are no dead letters."""
-    for id_ in which.ids:
-        if id_ not in found:
-            err.print(
-                f"{id_} is no dead letter: consilium failed show {id_}", style="yellow", highlight=False
-            )
+def _end(which: Which, found: set[Any]) -> None:
+    """Raises `NotFound` where some of the ids that were asked for are no dead letters, after all others."""
+    missing = [str(id_) for id_ in which.ids if id_ not in found]
+    if missing:
+        raise NotFound(f"no dead letter: {', '.join(missing)}; see `consilium failed show` of each")
 
 
 def _next(found: dict[str, Any]) -> str:

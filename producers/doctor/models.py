@@ -19,7 +19,12 @@ def models(session: Session, registry: Registry) -> list[Check]:
     waits = {name: row["wait_s"] for name, row in states.items() if row["wait_s"] > 0}
     pauses = measurements.pauses(session)
     paused = [p["name"] for p in pauses if p["scope"] == "model" and p["name"] in registry]
-    more = [scope for scope in ("all", "source") if any(p["scope"] == scope for p in pauses)]
+    scopes = {p["scope"] for p in pauses}
+    more = {  # a source is not named: this may be shown to others
+        told: f"`consilium resume{given}` lets it go on"
+        for scope, told, given in (("all", "everything", ""), ("source", "a source", " --source NAME"))
+        if scope in scopes
+    }
     unpriced = [m.name for m in registry.values() if m.usd_per_mtok_in is None or m.usd_per_mtok_out is None]
     return [
         _keys(registry.values()),
@@ -31,8 +36,8 @@ def models(session: Session, registry: Registry) -> list[Check]:
             "nobody calls them but a probe now and then: are they up? `consilium models check`",
         ),
         Check("rate limits", "ok", _listed(waits) or "nobody waits"),
-        _few("paused models", paused, "none", "`consilium resume` lets them go on"),
-        _few("paused otherwise", more, "nothing", "`consilium resume` lets it go on"),
+        _few("paused models", paused, "none", "`consilium resume --model NAME` lets one go on"),
+        _few("paused otherwise", list(more), "nothing", ", ".join(more.values())),
     ]
 
 

@@ -13,8 +13,9 @@ import pytest
 from sqlalchemy import inspect, make_url
 
 from db import migrate
-from db.engine import engine_for
+from db.engine import engine_for, transaction
 from db.tables import Base
+from producers import health
 from shared.errors import SettingsError
 
 BELONG_TO_A_SOURCE = {
@@ -52,6 +53,18 @@ def test_up_down_up_leaves_nothing_and_brings_all(empty_database_url: str) -> No
         ).fetchall()
     assert {name for (name,) in left} <= {"alembic_version", "alembic_version_pkc"}
     migrate.upgrade(empty_database_url)
+
+
+def test_a_schema_of_a_newer_version_is_told_so(empty_database_url: str) -> None:
+    """By what migrates and by `health`, with the way out."""
+    migrate.upgrade(empty_database_url)
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(SettingsError, match=r"'9999'; this one knows up to \d{4}\): install the newer one"):
+        migrate.upgrade(empty_database_url)
+    with transaction(empty_database_url) as session:
+        checked = health.migrated(session, empty_database_url)
+    assert (checked.level, "install the newer one" in checked.told) == ("problem", True)
 
 
 def test_a_login_that_may_not_migrate_is_told_so(empty_database_url: str) -> None:

@@ -47,6 +47,8 @@ def case(**changed: Any) -> Case:
     refined = refine(problem, support, ("acetaminophen", "ibuprofen"), {}, dials)
     row: dict[str, Any] = {
         "id": uuid.UUID(int=1),
+        "record_id": uuid.UUID(int=2),
+        "submission_id": uuid.UUID(int=3),
         "kind": "medication/general",
         "state": "needs_review",
         "stage": "ended",

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +273,8 @@ WRONG: list[tuple[str, int, dict[str, str], str]] = [
     ("models check", 7, {"CONSILIUM_DATABASE_URL": "AWAY"}, "is `consilium up` running"),
     ("models check", 7, {"CONSILIUM_BROKER_URL": "AWAY"}, "is `consilium up` running"),
     ("status", 2, {"CONSILIUM_DATABASE_URL": "EMPTY"}, "`consilium up` makes them"),
+    ("status", 7, {"CONSILIUM_DATABASE_URL": "NOWHERE"}, "there is no such database or user"),
+    ("status", 2, {"CONSILIUM_DATABASE_URL": "mysql://h/x"}, "it must begin with postgresql://"),
     (f"status {UNKNOWN}", 8, {}, "see `consilium status`"),
     (f"results {UNKNOWN}", 8, {}, "see `consilium status`"),
     (f"show {UNKNOWN}", 8, {}, "see `consilium results SUBMISSION`"),
@@ -299,6 +302,7 @@ def test_what_went_wrong_is_one_sentence_with_the_next_step(
     for words, code, environ, said in WRONG:
         scheme = "redis" if "CONSILIUM_BROKER_URL" in environ else "postgresql"
         stand_ins = {"AWAY": f"{scheme}://127.0.0.1:{closed_port}/0", "EMPTY": empty_database_url}
+        stand_ins["NOWHERE"] = empty_database_url.replace("consilium_empty", "consilium_nowhere")
         changed = {name: stand_ins.get(value, value) for name, value in environ.items()}
         assert said in shell.fails(*words.split(), code=code, stdin=record("a"), **changed), words
     assert shell.rows("status")["submissions"] == []
@@ -313,6 +317,29 @@ def test_as_a_process_an_error_is_the_same(shell: Shell) -> None:
     assert (mistyped.code, mistyped.out) == (2, "")
     assert "Error: Invalid value for 'submission': Input should be a valid UUID" in mistyped.err
     assert "consilium status --help" in mistyped.err
+
+
+def test_what_up_has_from_its_environment_is_asked_for(shell: Shell) -> None:
+    """It stands in no connection.env: a second terminal is not told that nothing runs."""
+    home = shell.folder / "home"
+    home.mkdir()
+    (home / "connection.env").write_text("CONSILIUM_FLOWER_URL=http://127.0.0.1:1\n", encoding="utf-8")
+    said = shell.fails("submit", "-", code=2, stdin=record("a"), unset="CONSILIUM_SITE_KEY")
+    assert "CONSILIUM_SITE_KEY is not set" in said
+    said = shell.fails("submit", "-", code=2, stdin=record("a"), unset="CONSILIUM_DATABASE_URL")
+    assert f"CONSILIUM_DATABASE_URL is not set, nor in {home}/connection.env" in said
+
+
+def test_the_version(shell: Shell) -> None:
+    """One line, for a report of a fault."""
+    assert shell("--version") == f"consilium {metadata.version('consilium')}\n"
+
+
+def test_ctrl_c_while_a_command_is_imported_ends_it_quietly(shell: Shell) -> None:
+    """No traceback: an import that is interrupted is no bug."""
+    (shell.folder / "typer.py").write_text("raise KeyboardInterrupt", encoding="utf-8")
+    done = shell.run("status", PYTHONPATH=str(shell.folder))
+    assert (done.code, done.out, done.err) == (130, "", "")
 
 
 def test_every_command_is_listed_and_is_there(shell: Shell) -> None:

@@ -38,6 +38,7 @@ def test_erase(shell: Shell, stored: Stored) -> None:
     assert (row["record"], row["consultation_state"]) == (first, "cancelled")
     done = shell.here("erase", first, UNKNOWN, second)
     assert (done.code, UNKNOWN in done.err, second in done.out) == (8, True, True)
+    assert f"{one} is a consultation, whose record is {first}" in shell.fails("erase", str(one), code=8)
     assert stored.ask("SELECT count(*) FROM data_keys") == [(0,)]
     assert [line for line in stored.audited() if line[1] == "erase"] == [
         ("cli", "erase", first),

@@ -117,15 +117,15 @@ def test_failed(shell: Shell, stored: Stored, nudges: Nudges) -> None:
 
     assert nudges.new() == 0
     done = shell.here("failed", "requeue", str(a), UNKNOWN)
-    assert done.out == "1 requeued\nnext: consilium status\n"
-    assert done.err == f"{UNKNOWN} is no dead letter: consilium failed show {UNKNOWN}\n"
+    assert (done.code, done.out) == (8, "1 requeued\nnext: consilium status\n")
+    assert done.err == f"consilium: no dead letter: {UNKNOWN}; see `consilium failed show` of each\n"
     assert nudges.new() == 1
     assert "is open, no dead letter" in shell.fails("failed", "show", str(a), code=8)
     done = shell.here("failed", "discard", "--older-than", "2h")
     assert done.out == "1 discarded: failed for good\nnext: consilium failed list\n"
     assert f"it was discarded; consilium status {submission}" in shell.here("failed", "show", str(c)).out
     assert shell.rows("failed", "requeue", "--all") == [{"requeued": 1, "left": 0}]
-    assert shell.rows("failed", "discard", str(a)) == [{"discarded": 0}]
+    assert shell.rows("failed", "discard", str(a), code=8) == [{"discarded": 0}]
     assert shell.rows("failed", "list") == []
     assert [(what, which) for _, what, which in stored.audited()] == [
         ("failed.requeue", str(a)),

@@ -265,6 +265,7 @@ def test_models(ctx: Context, tmp_path: Path) -> None:
     assert told(groups, "prices").endswith(", real: their cost is not known: set usd_per_mtok_in and _out")
     assert "CONSILIUM_TEST_KEY is not set here" in told(groups, "keys")
     assert "only workers need it" in told(groups, "keys")
+    assert told(groups, "paused otherwise") == ("a source: `consilium resume --source NAME` lets it go on")
     assert "PLANTED" not in repr(groups)
     (tmp_path / "models.toml").write_text("[models.x]\nkey = 'SECRET'\n", encoding="utf-8")
     groups = examine(ctx.settings)
