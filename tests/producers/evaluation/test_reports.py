@@ -243,6 +243,19 @@ def test_calibration_of_a_confidence_is_held_against_grade_and_base_rate() -> No
     assert any("confidence − base rate" in text and ": lower." in text for text in report.sentences)
 
 
+def test_repeats_that_are_alike_are_no_proof_against_a_confidence() -> None:
+    """Fifteen repeats of one outcome a vignette, drawn from the confidence itself: within its own noise."""
+    chance = random.Random(4)
+    rows = [
+        row(vignette=f"v{k}", case=k, repeat=repeat, confidence=p, right=right)
+        for k in range(20)
+        for p in (chance.uniform(0.2, 0.9),)
+        for right in (chance.random() < p,)
+        for repeat in range(15)
+    ]
+    assert "within its own noise" in of("calibration", rows).sentences[0]
+
+
 def test_size_and_families_are_compared_within_a_strategy() -> None:
     """Each size against the smallest one; mixed against same; without the pairs it says so."""
     arms = [arm("RANDOM", n) for n in (2, 4)] + [arm("RANDOM", 3, name) for name in ("same", "mixed")]
