@@ -306,9 +306,7 @@ def _alike(p: Array, y: Array, whose: NDArray[np.intp], shares: Array) -> float:
     """Correlation of two outcomes of one vignette about the stated p, in [0, 1]: by moments over the pairs
     that share a bin, since their bins' sums are what the error adds up. 0 where there is no such pair."""
     together, possible = (
-        math.fsum(
-            float((np.bincount(whose, part) ** 2).sum() - (part**2).sum()) for part in shares * values
-        )
+        math.fsum(float((np.bincount(whose, part) ** 2).sum() - (part**2).sum()) for part in shares * values)
         for values in (y - p, np.sqrt(p * (1 - p)))
     )
     return min(max(together / possible, 0.0), 1.0) if possible > 1e-12 else 0.0
