@@ -108,22 +108,24 @@ def difference(
     a: Mapping[str, Sequence[float]],
     b: Mapping[str, Sequence[float]],
     *,
+    widened: float = 1.0,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Difference:
     """Mean of a minus mean of b, paired by vignette: the mean over vignettes of (mean of its repeats in a,
-    less that in b). Vignettes that one of them lacks are left out."""
+    less that in b). Vignettes that one of them lacks are left out. `widened`: the standard error over that of
+    independent vignettes."""
     keys = sorted(key for key, values in a.items() if len(values) and len(b.get(key, ())))
     if not keys:
         return Difference(None, None, None, None, 0, None)
     apart = np.array(
         [np.mean(np.asarray(a[key])) - np.mean(np.asarray(b[key])) for key in keys], dtype=np.float64
     )
-    figures = _weights(len(keys), draws, seed) @ apart / len(keys)
+    value = float(apart.mean())
+    around = (apart - value) * widened
+    figures = value + _weights(len(keys), draws, seed) @ around / len(keys)
     low, high = _interval(figures, len(keys))
-    return Difference(
-        float(apart.mean()), low, high, _p_value(figures, len(keys)), len(keys), smallest_difference(apart)
-    )
+    return Difference(value, low, high, _p_value(figures, len(keys)), len(keys), smallest_difference(around))
 
 
 def smallest_difference(apart: Sequence[float] | Array) -> float | None:

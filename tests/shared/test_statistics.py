@@ -133,6 +133,18 @@ def test_difference_is_paired_and_antisymmetric(groups: Groups, shift: float) ->
     assert found.smallest is None
 
 
+def test_a_widened_difference_has_the_same_value_and_a_wider_interval() -> None:
+    """Everything but the value is told from a standard error that is twice as large."""
+    a = {str(k): [k % 3 - 0.2] for k in range(12)}
+    b = {key: [0.0] for key in a}
+    plain, wide = difference(a, b), difference(a, b, widened=2.0)
+    assert wide.value == plain.value
+    assert None not in (plain.low, plain.high, plain.p, plain.smallest)
+    assert wide.high - wide.low == pytest.approx(2 * (plain.high - plain.low))  # type: ignore[operator]
+    assert wide.smallest == pytest.approx(2 * plain.smallest)  # type: ignore[operator]
+    assert wide.p > plain.p  # type: ignore[operator]
+
+
 def test_p_value_and_interval_say_the_same() -> None:
     """p < 0.05 where 0 lies outside the interval, else not (up to the draws' own noise)."""
     rng = np.random.default_rng(4)

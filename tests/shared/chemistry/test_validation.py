@@ -57,11 +57,29 @@ def _gain(found: Validation, step: str) -> float:
 def test_a_planted_pair_effect_is_kept() -> None:
     """Where a trio is right by its pairs and not by its models, the pair term is kept."""
     good = {("a", "b"), ("c", "d"), ("e", "f")}
-    found = validate(_history(lambda s: 2.5 * any(p in good for p in combinations(sorted(s), 2)) - 1.2))
+    planted = lambda s: 2.5 * any(p in good for p in combinations(sorted(s), 2)) - 1.2  # noqa: E731
+    found = validate(_history(planted, questions=12))
     assert found.pairs_kept
     assert found.kept == PAIRS
     assert _gain(found, PAIRS) > 0.1
     assert found.verdict[1].startswith("+ pairs against size + models: better")
+
+
+@pytest.mark.parametrize("questions", [2, 4, 6, 9])
+def test_few_questions_give_no_verdict(questions: int) -> None:
+    """However large the gain, below ten questions nothing is better, worse or kept."""
+    found = validate(_history(lambda s: 2.5 * ("a" in s) - 1.2, questions=questions))
+    assert _gain(found, MODELS) > 0.05
+    assert not found.pairs_kept
+    assert all("too few questions: 10 are needed" in sentence for sentence in found.verdict)
+
+
+def test_noise_hardly_ever_gets_a_verdict() -> None:
+    """Outcomes drawn without regard to who sits, ten questions: at most 3 of 20 histories say who sits matters."""
+    told = [
+        validate(_history(lambda _: 0.0, questions=10, each=40, seed=seed)).verdict[0] for seed in range(20)
+    ]
+    assert sum("better" in sentence or "worse" in sentence for sentence in told) <= 3
 
 
 def test_without_pair_effects_none_is_kept() -> None:
