@@ -128,6 +128,17 @@ def test_weights_are_relative_to_uniform_and_capped_at_twenty() -> None:
     )
 
 
+def test_a_table_says_how_far_its_adjustment_reaches() -> None:
+    """Each table of differences is adjusted for itself, and says so: its p are Holm's over its own rows."""
+    report = of("safety", study(usual_arms(), vignettes=8, repeats=2))
+    adjusted = [each for each in report.tables if each.title.startswith("Lists against each other")]
+    assert len(adjusted) == 3
+    for each in adjusted:
+        assert "Holm-adjusted within this table" in each.note
+        ps = {str(cells[0]): cells[1].p for cells in each.rows if isinstance(cells[1], Difference)}
+        assert {str(cells[0]): cells[2] for cells in each.rows} == holm(ps)  # type: ignore[arg-type]
+
+
 def test_no_winner_is_named_where_the_interval_holds_zero() -> None:
     """Equal arms: not distinguishable; far apart ones: higher, and the smallest difference is stated."""
     chance = random.Random(1)
