@@ -7,10 +7,10 @@
 The three sets share no vignette, and a vignette stays in its set however history grows. A calibrator that
 fails its own test is kept with its report, and states no confidence. Ten bins cannot show an error of 0.05 at
 small n, so the error is held against what outcomes drawn from the stated probabilities give (consistency
-resampling: Bröcker & Smith, "Increasing the Reliability of Reliability Diagrams", 2007), those of one vignette
-as alike as they are. That noise is of the test alone: what is fitted on few cases has its own beside it and
-fails more often, be its form ever so right. So most vignettes fit, and few test: with k of the ten bins'
-freedom used by the form, errors grow by √(1 + tested / fitted) in these k.
+resampling: Bröcker & Smith, "Increasing the Reliability of Reliability Diagrams", 2007), those of one
+vignette as alike as they are. That noise is of the test alone: what is fitted on few cases has its own beside
+it and fails more often, be its form ever so right. So most vignettes fit, and few test: with k of the ten
+bins' freedom used by the form, errors grow by √(1 + tested / fitted) in these k.
 """
 
 from __future__ import annotations

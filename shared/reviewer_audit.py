@@ -4,8 +4,9 @@ A grade is g(u, i) = q_i + b_u + p_u·place + l_u·length_i + k_u·[author of u'
 own grade q_i is free (fixed effects), so only differences between reviewers of one item count and no truth is
 needed. Least squares; standard errors are clustered by consultation (Liang & Zeger, "Longitudinal Data
 Analysis Using Generalized Linear Models", 1986) and made larger by what the fit takes from the residuals,
-intervals 95 % with Student's t for the reviewer's number of consultations. What differences cannot tell is None: the common offset of harshness is set to 0, and length,
-the same for all reviewers of an answer, is told against the median reviewer.
+intervals 95 % with Student's t for the reviewer's number of consultations. What differences cannot tell is
+None: the common offset of harshness is set to 0, and length, the same for all reviewers of an answer, is told
+against the median reviewer.
 """
 
 from __future__ import annotations

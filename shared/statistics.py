@@ -7,8 +7,8 @@ for at few vignettes (the *expanded percentile*: Hesterberg, "What Teachers Shou
 invert the same intervals; a difference is told apart only where both say so.
 
 No resampled figure leaves the range of the data, so 2 to 5 vignettes hold the truth in 50 to 91 %: below
-`LEAST_UNITS` there is no interval and no p. Where all vignettes say the same, the interval is that figure alone
-and tells nothing of how sure it is.
+`LEAST_UNITS` there is no interval and no p. Where all vignettes say the same, the interval is that figure
+alone and tells nothing of how sure it is.
 """
 
 from __future__ import annotations

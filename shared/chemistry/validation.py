@@ -4,9 +4,9 @@ A history asks few questions many times, and how hard a question is says more ab
 who sits (algorithms, section 3). So whole questions are held out, the AUC is taken within question, intervals
 resample questions, and the pair term is kept only where its interval against "size + models" is above 0.
 
-Each question's figure comes from a fit on all the others, so they depend on each other: what noise gains in one
-it tends to gain in all. Intervals of gains are wider for that (`_dependence`), and below `LEAST_QUESTIONS` no
-verdict is given.
+Each question's figure comes from a fit on all the others, so they depend on each other: what noise gains in
+one it tends to gain in all. Intervals of gains are wider for that (`_dependence`), and below
+`LEAST_QUESTIONS` no verdict is given.
 """
 
 from __future__ import annotations

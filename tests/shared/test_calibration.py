@@ -225,8 +225,8 @@ def test_within_noise_holds_for_true_probabilities_and_not_for_false_ones() -> N
 @pytest.mark.parametrize(("many", "repeats"), [(20, 15), (60, 3)])
 @pytest.mark.parametrize("alike", [0.0, 1.0])
 def test_within_noise_holds_where_repeats_are_alike(many: int, repeats: int, alike: float) -> None:
-    """True probabilities pass in about 95 %, be a vignette's repeats one outcome or each its own; where each is
-    its own, probabilities that are 0.2 too low hardly ever do."""
+    """True probabilities pass in about 95 %, be a vignette's repeats one outcome or each its own; where each
+    is its own, probabilities that are 0.2 too low hardly ever do."""
     source, names = np.random.default_rng(2), np.repeat([f"v{k}" for k in range(many)], repeats).tolist()
     passed = false = 0
     for seed in range(60):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from producers.evaluation.listed import Interacting, Listed
 from producers.evaluation.measured import Measured
 from producers.evaluation.reports.comparisons import Compared, Pair, compare
-from producers.evaluation.reports.model import Cell, Column, Table
+from producers.evaluation.reports.model import Cell, Column, Table, shown
 from producers.evaluation.reports.study import Study, Value, by_vignette, estimate
 from shared.statistics import LEAST_UNITS, Difference, Estimate, difference, ratio
 
@@ -206,9 +206,9 @@ class Fewer:
         if self.a is None or self.b is None:
             return f"{name}: interacting pairs per drug are not known."
         at = f"{self.a:.3f} against {self.b:.3f} interacting pairs per recommended drug"
-        if found.value is None or found.low is None or found.high is None:
+        if found.low is None:
             return f"{name}: {at}: {self.finding}."
-        span = f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]".replace("-", "−")
+        span = shown(found, Column("", digits=3))
         times = "" if self.ratio is None else f", {self.ratio:.2f} times"
         few = "" if self.differ >= LEAST_UNITS else f" (fewer than {LEAST_UNITS} decide nothing)"
         where = f"Their pairs differ in {self.differ} of {found.n} vignettes{few}."
@@ -276,7 +276,7 @@ def fewer_table(rows: Sequence[Measured]) -> Table:
         "Pairs that interact moderately or worse; in the last column minor ones, too, such as guidelines "
         "combine. Below 0 the first has fewer. Pooled over the same consultations; vignettes are resampled; "
         "not adjusted for their number. Fewer and more are said only where the lists' pairs differ in "
-        f"{LEAST_UNITS} vignettes or more. The ratio describes what is taken, too; a dot: the second has none.",
+        f"{LEAST_UNITS} vignettes or more. The ratio is of what is taken, too, and decides nothing.",
     )
 
 

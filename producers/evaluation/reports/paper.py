@@ -64,5 +64,6 @@ def findings(compared: Sequence[Compared]) -> tuple[str, ...]:
     words = "; ".join(f"{one.pair.name} is {one.verdict}" for one in told)
     return (
         first,
-        f"Of the {len(rest)} other comparisons of arms (Holm-adjusted), {len(told)} can be told apart: {words}.",
+        f"Of the {len(rest)} other comparisons of arms (Holm-adjusted), {len(told)} can be told apart: "
+        f"{words}.",
     )

@@ -122,7 +122,7 @@ def test_fewer_is_said_only_where_the_interval_leaves_one_out() -> None:
 
 
 def planted(fewer_in: int, more_in: int = 0, vignettes: int = 20) -> list[Any]:
-    """The screened majority has a pair in the first vignettes, the refined list in the next, none elsewhere."""
+    """The screened majority has a pair in the first vignettes, the refined list in the next."""
     return [
         row(
             vignette=f"v{k}",

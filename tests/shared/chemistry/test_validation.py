@@ -8,10 +8,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from shared.auc import auc_within
 from shared.chemistry import heldout
 from shared.chemistry.trials import Trial, trials_of
-from shared.chemistry.validation import MODELS, PAIRS, Validation, validate
+from shared.chemistry.validation import LEAST_EACH, MODELS, PAIRS, Validation, validate
 from shared.history import HistoryRow
+from shared.statistics import difference
 
 NAMES = "abcdef"
 
@@ -74,12 +76,22 @@ def test_few_questions_give_no_verdict(questions: int) -> None:
     assert all("too few questions: 10 are needed" in sentence for sentence in found.verdict)
 
 
-def test_noise_hardly_ever_gets_a_verdict() -> None:
-    """Outcomes drawn without regard to who sits, ten questions: at most 3 of 20 histories say who sits matters."""
-    told = [
-        validate(_history(lambda _: 0.0, questions=10, each=40, seed=seed)).verdict[0] for seed in range(20)
-    ]
-    assert sum("better" in sentence or "worse" in sentence for sentence in told) <= 3
+def test_gains_are_as_wide_as_questions_that_share_their_training_ask_for() -> None:
+    """Ten folds: the standard error is √(1 + 10 / 9) of that of independent questions."""
+    trials = _history(lambda s: float("a" in s), questions=10)
+    y, labels = np.array([float(bool(t.right)) for t in trials]), np.repeat(np.arange(10), 50)
+    predicted = heldout.held_out(heldout.Problem(trials, y, labels, binary=True), None)
+    size, models = (
+        {
+            str(q): [auc]
+            for q, auc in auc_within(p.tolist(), y.tolist(), labels.tolist(), least=LEAST_EACH).items()
+        }
+        for p in (predicted[heldout.SIZE], predicted[MODELS])
+    )
+    found = validate(trials)
+    assert found.by_question is not None
+    gain = found.by_question.steps[1].auc_gain
+    assert gain == difference(models, size, widened=(1 + 10 / 9) ** 0.5) != difference(models, size)
 
 
 def test_without_pair_effects_none_is_kept() -> None:
