@@ -7,10 +7,10 @@
 The three sets share no vignette, and a vignette stays in its set however history grows. A calibrator that
 fails its own test is kept with its report, and states no confidence. Ten bins cannot show an error of 0.05 at
 small n, so the error is held against what outcomes drawn from the stated probabilities give (consistency
-resampling: Bröcker & Smith, "Increasing the Reliability of Reliability Diagrams", 2007). That noise is of the
-test alone: what is fitted on few cases has its own beside it and fails more often, be its form ever so right.
-So most vignettes fit, and few test: with k of the ten bins' freedom used by the form, errors grow by
-√(1 + tested / fitted) in these k.
+resampling: Bröcker & Smith, "Increasing the Reliability of Reliability Diagrams", 2007), those of one
+vignette as alike as they are. That noise is of the test alone: what is fitted on few cases has its own beside
+it and fails more often, be its form ever so right. So most vignettes fit, and few test: with k of the ten
+bins' freedom used by the form, errors grow by √(1 + tested / fitted) in these k.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def _test(model: Form, part: Sequence[Row], draws: int, seed: int) -> Report:
     x, y = _arrays(part)
     p, grade, base = _stated(model, part), x[:, 0], np.full(len(y), y.mean())
     vignettes = [case.vignette for case, _ in part]
-    error, noise = within_noise(p, y, draws=draws, seed=seed)
+    error, noise = within_noise(p, y, vignettes, draws=draws, seed=seed)
     against_grade, against_base = (
         brier_difference(p, other, y, vignettes, seed=seed) for other in (grade, base)
     )
@@ -273,18 +273,43 @@ def calibration_error(p: ArrayLike, y: ArrayLike, bins: int = 10) -> float:
 
 
 def within_noise(
-    p: ArrayLike, y: ArrayLike, *, draws: int = DRAWS, seed: int = 0, bins: int = 10
+    p: ArrayLike,
+    y: ArrayLike,
+    vignettes: Sequence[str] | None = None,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+    bins: int = 10,
 ) -> tuple[float, float]:
-    """(calibration error, 95th percentile of what outcomes drawn from p itself give)."""
+    """(calibration error, 95th percentile of what outcomes drawn from p itself give).
+
+    `vignettes` (n,) says whose case each is; None: each is its own. Cases of one vignette are drawn as alike
+    as they are here: each takes its vignette's uniform number with probability √(`_alike`), else its own.
+    """
     stated, outcomes = _checked(p, y)
     shares, source = _shares(stated, bins), np.random.default_rng(seed)
+    whose = np.unique(np.arange(len(stated)) if vignettes is None else vignettes, return_inverse=True)[1]
+    shared, alike = int(whose.max()) + 1, math.sqrt(_alike(stated, outcomes, whose, shares))
     drawn: list[Array] = []
     for at in range(0, draws, _CHUNK):
         shape = (min(_CHUNK, draws - at), len(stated))
-        simulated = (source.random(shape) < stated).astype(float)
-        drawn.append(np.abs((stated - simulated) @ shares.T).sum(axis=1))
+        uniform = source.random(shape)
+        if alike:
+            of_vignette = source.random((shape[0], shared))[:, whose]
+            uniform = np.where(source.random(shape) < alike, of_vignette, uniform)
+        drawn.append(np.abs((stated - (uniform < stated)) @ shares.T).sum(axis=1))
     error = float(np.abs(shares @ (stated - outcomes)).sum())
     return error, float(np.quantile(np.concatenate(drawn), 0.95))
+
+
+def _alike(p: Array, y: Array, whose: NDArray[np.intp], shares: Array) -> float:
+    """Correlation of two outcomes of one vignette about the stated p, in [0, 1]: by moments over the pairs
+    that share a bin, since their bins' sums are what the error adds up. 0 where there is no such pair."""
+    together, possible = (
+        math.fsum(float((np.bincount(whose, part) ** 2).sum() - (part**2).sum()) for part in shares * values)
+        for values in (y - p, np.sqrt(p * (1 - p)))
+    )
+    return min(max(together / possible, 0.0), 1.0) if possible > 1e-12 else 0.0
 
 
 def _shares(p: Array, bins: int) -> Array:

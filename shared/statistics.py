@@ -4,32 +4,36 @@ Repeats of one vignette are not independent, so resampling consultations would g
 narrow. Intervals are percentiles of the resampled figure, moved outward to the width that Student's t asks
 for at few vignettes (the *expanded percentile*: Hesterberg, "What Teachers Should Know about the Bootstrap",
 2015, section 4.3): plain percentiles of 20 vignettes hold the truth in about 92 % instead of 95 %. p-values
-invert the same intervals, so p < 0.05 and "0 lies outside" say the same.
+invert the same intervals; a difference is told apart only where both say so.
+
+No resampled figure leaves the range of the data, so 2 to 5 vignettes hold the truth in 50 to 91 %: below
+`LEAST_UNITS` there is no interval and no p. Where all vignettes say the same, the interval is that figure
+alone and tells nothing of how sure it is.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-T = TypeVar("T")
 
 LEVEL = 0.95  # of every interval
 DRAWS = 2_000
+LEAST_UNITS = 6
+"""Vignettes, or whatever is resampled, that an interval needs; 6 signs alike are p = 0.03, 5 are 0.06."""
 _NORMAL = NormalDist()
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % interval over vignettes. None: it cannot be told (one vignette: no spread)."""
+    """A figure with its 95 % interval over vignettes. None: it cannot be told (too few vignettes)."""
 
     value: float | None
     low: float | None
@@ -50,8 +54,10 @@ class Difference:
 
     @property
     def distinguishable(self) -> bool:
-        """Whether 0 lies outside the interval. No winner is named without it."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+        """Whether 0 lies outside the interval and p is below 0.05. No winner is named without it."""
+        if self.low is None or self.high is None or self.p is None:
+            return False
+        return (self.low > 0 or self.high < 0) and self.p < 1 - LEVEL
 
 
 def mean(groups: Mapping[str, Sequence[float]], *, draws: int = DRAWS, seed: int = 0) -> Estimate:
@@ -65,17 +71,18 @@ def ratio(
     groups: Mapping[str, Sequence[tuple[float, float]]], *, draws: int = DRAWS, seed: int = 0
 ) -> Estimate:
     """Σ numerators / Σ denominators, pooled over everything: shares of pairs, weighted means (w·y, w), ratios
-    of two arms' times. Unknown where the denominators sum to 0."""
-    keys = sorted(key for key, parts in groups.items() if len(parts))
+    of two arms' times. Unknown where the denominators sum to 0; without an interval where they do in a draw.
+    Vignettes whose parts are all 0 say nothing and do not count."""
+    keys = sorted(key for key, parts in groups.items() if np.any(parts))
     sums = np.array([np.sum(np.asarray(groups[key], dtype=np.float64), axis=0) for key in keys]).reshape(
         -1, 2
     )
     total = sums.sum(axis=0)
-    if not keys or total[1] == 0:
+    if total[1] == 0:
         return Estimate(None, None, None, len(keys))
     resampled = _weights(len(keys), draws, seed) @ sums
-    kept = resampled[resampled[:, 1] != 0]
-    low, high = _interval(kept[:, 0] / kept[:, 1], len(keys))
+    untold = bool((resampled[:, 1] == 0).any())
+    low, high = (None, None) if untold else _interval(resampled[:, 0] / resampled[:, 1], len(keys))
     return Estimate(float(total[0] / total[1]), low, high, len(keys))
 
 
@@ -97,56 +104,35 @@ def spread(groups: Mapping[str, Sequence[float]], *, draws: int = DRAWS, seed: i
     return Estimate(float(deviation(moments.sum(axis=0, keepdims=True))[0]), low, high, len(keys))
 
 
-def resampled(
-    groups: Mapping[str, Sequence[T]],
-    statistic: Callable[[list[T]], float | None],
-    *,
-    draws: int = 500,
-    seed: int = 0,
-) -> Estimate:
-    """Any statistic of all values with its interval: slower than the others, for what is no mean, as a
-    calibration error. Draws in which it cannot be told (None) are left out."""
-    keys = sorted(key for key, values in groups.items() if len(values))
-    if not keys:
-        return Estimate(None, None, None, 0)
-    told: list[float] = []
-    for counts in _weights(len(keys), draws, seed).astype(int):
-        drawn = [
-            value for key, count in zip(keys, counts, strict=True) for value in list(groups[key]) * int(count)
-        ]
-        if (figure := statistic(drawn)) is not None:
-            told.append(figure)
-    low, high = _interval(np.array(told), len(keys))
-    return Estimate(statistic([value for key in keys for value in groups[key]]), low, high, len(keys))
-
-
 def difference(
     a: Mapping[str, Sequence[float]],
     b: Mapping[str, Sequence[float]],
     *,
+    widened: float = 1.0,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Difference:
     """Mean of a minus mean of b, paired by vignette: the mean over vignettes of (mean of its repeats in a,
-    less that in b). Vignettes that one of them lacks are left out."""
+    less that in b). Vignettes that one of them lacks are left out. `widened`: the standard error over that of
+    independent vignettes."""
     keys = sorted(key for key, values in a.items() if len(values) and len(b.get(key, ())))
     if not keys:
         return Difference(None, None, None, None, 0, None)
     apart = np.array(
         [np.mean(np.asarray(a[key])) - np.mean(np.asarray(b[key])) for key in keys], dtype=np.float64
     )
-    figures = _weights(len(keys), draws, seed) @ apart / len(keys)
+    value = float(apart.mean())
+    around = (apart - value) * widened
+    figures = value + _weights(len(keys), draws, seed) @ around / len(keys)
     low, high = _interval(figures, len(keys))
-    return Difference(
-        float(apart.mean()), low, high, _p_value(figures, len(keys)), len(keys), smallest_difference(apart)
-    )
+    return Difference(value, low, high, _p_value(figures, len(keys)), len(keys), smallest_difference(around))
 
 
 def smallest_difference(apart: Sequence[float] | Array) -> float | None:
     """The smallest mean difference that this many paired vignettes could have told from 0: the half width of
-    Student's 95 % interval for the paired spread observed. None below two vignettes or without a spread."""
+    Student's 95 % interval for the paired spread observed. None below `LEAST_UNITS` or without a spread."""
     values = np.asarray(apart, dtype=np.float64)
-    if values.size < 2 or not (deviation := float(values.std(ddof=1))) > 1e-12:
+    if values.size < LEAST_UNITS or not (deviation := float(values.std(ddof=1))) > 1e-12:
         return None
     return _student_quantile(values.size - 1) * deviation / math.sqrt(values.size)
 
@@ -171,7 +157,7 @@ def _weights(n: int, draws: int, seed: int) -> Array:
 
 
 def _interval(figures: Array, n: int) -> tuple[float | None, float | None]:
-    if n < 2 or figures.size == 0:
+    if n < LEAST_UNITS:
         return None, None
     tail = _NORMAL.cdf(-math.sqrt(n / (n - 1)) * _student_quantile(n - 1))
     low, high = np.quantile(figures, (tail, 1 - tail))
@@ -180,7 +166,7 @@ def _interval(figures: Array, n: int) -> tuple[float | None, float | None]:
 
 def _p_value(figures: Array, n: int) -> float | None:
     """The level at which the interval just reaches 0; no smaller than the number of draws can show."""
-    if n < 2:
+    if n < LEAST_UNITS:
         return None
     beyond = min(int(np.sum(figures <= 0)), int(np.sum(figures >= 0)))
     tail = (beyond + 1) / (figures.size + 1)
@@ -214,6 +200,7 @@ def _student_quantile(dof: int) -> float:
 
 __all__ = [
     "DRAWS",
+    "LEAST_UNITS",
     "LEVEL",
     "Difference",
     "Estimate",
@@ -221,6 +208,5 @@ __all__ = [
     "holm",
     "mean",
     "ratio",
-    "resampled",
     "spread",
 ]

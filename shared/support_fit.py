@@ -125,7 +125,7 @@ def _test(decisions: Sequence[Decision], stated: Array, before: Array, seed: int
     """`absolute`: it must be calibrated by itself (algorithms, section 1), not only better than what it
     replaces."""
     y, vignettes = _belong(decisions), [d.vignette for d in decisions]
-    error, noise = within_noise(stated, y, seed=seed)
+    error, noise = within_noise(stated, y, vignettes, seed=seed)
     base = np.full(len(y), y.mean())
     against_before, against_base = (
         brier_difference(stated, other, y, vignettes, seed=seed) for other in (before, base)

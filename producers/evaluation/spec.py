@@ -80,12 +80,13 @@ class Spec:
     def arms(self, models: Sequence[str]) -> list[Arm]:
         """Every way to answer, in the order asked; `models` are those that may sit alone.
 
-        Raises `SettingsError` for an unknown strategy, families or a size below 2.
+        Raises `SettingsError` for an unknown strategy, families or size, and for one that is named twice.
         """
         _known("--strategies", self.strategies, (*STRATEGIES, SINGLE))
         _known("--families", self.families, tuple(_IN_NAMES))
         if not all(2 <= n <= 12 for n in self.sizes):
             raise SettingsError("--sizes are from 2 to 12; for models alone name the strategy single")
+        _once("--sizes", self.sizes)
         if self.repeats < 1:
             raise SettingsError("--repeats is at least 1")
         made: list[Arm] = []
@@ -167,5 +168,9 @@ class Meta:
 def _known(option: str, asked: Sequence[str], known: Sequence[str]) -> None:
     if not asked or any(name not in known for name in asked):
         raise SettingsError(f"{option} takes one or more of {', '.join(known)}, with commas")
+    _once(option, asked)
+
+
+def _once(option: str, asked: Sequence[object]) -> None:
     if len(set(asked)) != len(asked):
         raise SettingsError(f"{option} names one twice")

@@ -3,10 +3,15 @@
 A history asks few questions many times, and how hard a question is says more about the outcome than anybody
 who sits (algorithms, section 3). So whole questions are held out, the AUC is taken within question, intervals
 resample questions, and the pair term is kept only where its interval against "size + models" is above 0.
+
+Each question's figure comes from a fit on all the others, so they depend on each other: what noise gains in
+one it tends to gain in all. Intervals of gains are wider for that (`_dependence`), and below
+`LEAST_QUESTIONS` no verdict is given.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +29,8 @@ LEAST_TRIALS = 20
 """Fewer trials with an outcome say nothing."""
 LEAST_EACH = 10
 """Trials of each outcome that a question needs for an AUC within it."""
+LEAST_QUESTIONS = 10
+"""Questions that a verdict needs; of histories of noise alone fewer give one far more often than in 5 %."""
 TOP_SHARE = 0.1
 """Share of a question's trials that "top-scored" means."""
 UNSEEN, SHARED = "questions held out", "questions shared with training"
@@ -144,7 +151,7 @@ def validate(trials: Sequence[Trial], *, seed: int = 0) -> Validation:
     problem = Problem(cases, y, labels, binary=binary)
     predicted = heldout.held_out(problem, _chemistry, seed=seed)
     by_question = _compare(problem, predicted, labels, UNSEEN, seed)
-    kept = PAIRS if (gain := _gain(by_question, PAIRS)) and gain.low is not None and gain.low > 0 else MODELS
+    kept = PAIRS if _finding(_gain(by_question, PAIRS)) == "better" else MODELS
     return made(
         by_question,
         by_trial,
@@ -193,6 +200,7 @@ def _compare(
         for step, p in predicted.items()
     }
     losses = {step: _means(problem.loss(p, rows), resampled) for step, p in predicted.items()}
+    widened = _dependence(min(heldout.OUTER, len(np.unique(problem.labels))))
     steps = []
     for step in predicted:
         base = AGAINST.get(step)
@@ -202,13 +210,21 @@ def _compare(
                 statistics.mean(aucs[step], seed=seed),
                 statistics.mean(losses[step], seed=seed),
                 base,
-                statistics.difference(aucs[step], aucs[base], seed=seed) if base else None,
-                statistics.difference(losses[base], losses[step], seed=seed) if base else None,
+                statistics.difference(aucs[step], aucs[base], widened=widened, seed=seed) if base else None,
+                statistics.difference(losses[base], losses[step], widened=widened, seed=seed)
+                if base
+                else None,
             )
         )
     return Comparison(
         held_out, tuple(steps), len(aucs[SIZE]), _question_alone(problem, groups, held_out, seed)
     )
+
+
+def _dependence(folds: int) -> float:
+    """The standard error of a mean over folds, over that of independent ones: √(1 + folds · tested / fitted)
+    (Nadeau & Bengio, "Inference for the Generalization Error", Machine Learning 52, 2003)."""
+    return math.sqrt(1 + folds / (folds - 1))
 
 
 def _means(values: Array, groups: Index) -> dict[str, list[float]]:
@@ -260,15 +276,21 @@ def _gain(comparison: Comparison, step: str) -> Difference | None:
 def _words(comparison: Comparison, step: str, *, keeps: bool) -> str:
     gain, base = _gain(comparison, step), AGAINST[step]
     measure = "AUC within question" if comparison.questions else "loss (no question has an AUC within it)"
+    word, n = _finding(gain), gain.n if gain else 0
+    decision = f"; the pair term is {'kept' if word == 'better' else 'not kept'}" if keeps else ""
     if gain is None or gain.value is None or gain.low is None or gain.high is None:
-        told = (
-            f"{step} against {base}: not distinguishable, {gain.n if gain else 0} questions have no interval"
-        )
-        return f"{told}; the pair term is not kept" if keeps else told
-    figures = f"gain in {measure} {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}], {gain.n} questions"
-    word = "better" if gain.low > 0 else "worse" if gain.high < 0 else "not distinguishable"
-    decision = f"; the pair term is {'kept' if gain.low > 0 else 'not kept'}" if keeps else ""
+        return f"{step} against {base}: {word} ({n} questions){decision}"
+    figures = f"gain in {measure} {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}], {n} questions"
     return f"{step} against {base}: {word} ({figures}){decision}"
+
+
+def _finding(gain: Difference | None) -> str:
+    """What a gain says: better or worse only from `LEAST_QUESTIONS` on, and where it can be told from 0."""
+    if gain is None or gain.value is None or gain.n < LEAST_QUESTIONS:
+        return f"not distinguishable, too few questions: {LEAST_QUESTIONS} are needed"
+    if not gain.distinguishable:
+        return "not distinguishable"
+    return "better" if gain.value > 0 else "worse"
 
 
 def _untold(questions: int) -> list[str]:

@@ -92,6 +92,7 @@ def test_what_is_stored_of_it_names_no_file() -> None:
         ({"strategies": ()}, "--strategies"),
         ({"families": ("big",)}, "--families"),
         ({"sizes": (1,)}, "--sizes"),
+        ({"sizes": (3, 2, 3)}, "--sizes names one twice"),
         ({"repeats": 0}, "--repeats"),
     ],
 )

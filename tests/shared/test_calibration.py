@@ -222,6 +222,33 @@ def test_within_noise_holds_for_true_probabilities_and_not_for_false_ones() -> N
     assert passed >= 51
 
 
+@pytest.mark.parametrize(("many", "repeats"), [(20, 15), (60, 3)])
+@pytest.mark.parametrize("alike", [0.0, 1.0])
+def test_within_noise_holds_where_repeats_are_alike(many: int, repeats: int, alike: float) -> None:
+    """True probabilities pass in about 95 %, be a vignette's repeats one outcome or each its own; where each
+    is its own, probabilities that are 0.2 too low hardly ever do."""
+    source, names = np.random.default_rng(2), np.repeat([f"v{k}" for k in range(many)], repeats).tolist()
+    passed = false = 0
+    for seed in range(60):
+        p = np.repeat(source.uniform(0.3, 0.9, many), repeats)
+        own, shared = source.random(p.size), np.repeat(source.random(many), repeats)
+        y = np.where(source.random(p.size) < alike, shared, own) < p
+        error, noise = within_noise(p, y, names, draws=200, seed=seed)
+        passed += error <= noise
+        error, noise = within_noise(p - 0.2, y, names, draws=200, seed=seed)
+        false += error <= noise
+    assert passed >= 51
+    assert alike or false <= 12
+
+
+def test_vignettes_of_one_case_each_are_the_plain_form() -> None:
+    """Names alone change nothing, to the last bit."""
+    source = np.random.default_rng(3)
+    p = source.random(80)
+    y = source.random(80) < p
+    assert within_noise(p, y, [f"v{k}" for k in range(80)]) == within_noise(p, y)
+
+
 @pytest.mark.parametrize(
     ("p", "y"), [([], []), ([0.5], [1, 0]), ([1.5], [1]), ([0.5], [0.3]), ([float("nan")], [1])]
 )

@@ -119,6 +119,15 @@ def test_a_form_that_does_not_help_stays_aside() -> None:
     assert "Brier score not below that of what holds without it" in str(shares.forms[KIND].test.why_not)
 
 
+def test_repeats_of_a_vignette_tell_nothing_more() -> None:
+    """Each decision eight times over: the calibration error's noise does not shrink with them."""
+    decisions = simulated(900, indication=2.0)
+    once, often = (learn(part, gamma=0.0).forms[KIND].test for part in (decisions, decisions * 8))
+    assert often.error == pytest.approx(once.error, abs=0.01)
+    assert often.noise > 0.8 * once.noise
+    assert often.error <= often.noise
+
+
 def test_thin_kinds_get_no_form() -> None:
     """Below 200 labelled decisions, or without evidence, the first form alone."""
     rich, thin = simulated(70), simulated(66, kind="medication/urology")

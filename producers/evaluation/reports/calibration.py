@@ -124,7 +124,8 @@ def _row(name: str, rows: Sequence[Measured], value: Value) -> tuple[Cell, ...]:
 
 
 def _error(rows: Sequence[Measured], value: Value) -> tuple[float, float]:
-    return within_noise([value(row) or 0.0 for row in rows], [accuracy(row) for row in rows], bins=BINS)
+    stated, right = [value(row) or 0.0 for row in rows], [accuracy(row) for row in rows]
+    return within_noise(stated, right, [row.vignette for row in rows], bins=BINS)
 
 
 def _squares(rows: Sequence[Measured], value: Value) -> dict[str, list[float]]:

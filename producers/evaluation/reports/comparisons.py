@@ -1,8 +1,9 @@
 """Paired differences: one is primary, the others Holm-adjusted, and no winner is named without an interval.
 
 One comparison was fixed before anything was seen: the accuracy of CHEMISTRY minus that of RANDOM at equal N.
-All others of a report are adjusted together. *Not distinguishable* stands wherever the interval holds 0 or
-the adjusted p is 0.05 or more.
+All others are adjusted together with those of their own table, each table for itself: whoever reads several
+looks at more comparisons than p counts. *Not distinguishable* stands wherever the interval holds 0 or the
+adjusted p is 0.05 or more.
 """
 
 from __future__ import annotations
@@ -127,7 +128,8 @@ def table_of(title: str, compared: Sequence[Compared], measure: str) -> Table:
             for one in compared
         ),
         "Paired by vignette; 95 % intervals, each for itself; p of all but a primary comparison "
-        "Holm-adjusted. “Can show”: the smallest difference that these vignettes could have told from 0.",
+        "Holm-adjusted within this table. “Can show”: the smallest difference that these vignettes could "
+        "have told from 0.",
     )
 
 

@@ -7,14 +7,14 @@ or its interactions, stored before there was a refinement) is left out of the co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from producers.evaluation.listed import Interacting, Listed
 from producers.evaluation.measured import Measured
 from producers.evaluation.reports.comparisons import Compared, Pair, compare
-from producers.evaluation.reports.model import Cell, Column, Table
+from producers.evaluation.reports.model import Cell, Column, Table, shown
 from producers.evaluation.reports.study import Study, Value, by_vignette, estimate
-from shared.statistics import Estimate, ratio, resampled
+from shared.statistics import LEAST_UNITS, Difference, Estimate, difference, ratio
 
 WORDS = {
     "highest_graded": "highest graded",
@@ -36,6 +36,7 @@ FEWER, MORE, ALIKE, UNTOLD = "fewer", "more", "not distinguishable", "cannot be 
 
 Pick = Callable[[Measured], Listed | None]
 Count = Callable[[Interacting], float]
+Sums = dict[str, list[tuple[float, float]]]  # vignette → pairs and what they are divided by, by repeat
 
 
 def named(name: str) -> Pick:
@@ -75,18 +76,22 @@ def rate_of(one: Listed) -> float | None:
 
 def pooled_rate(rows: Iterable[Measured], pick: Pick) -> Estimate:
     """Interacting pairs of the lists over all their pairs, pooled."""
-    return ratio(_sums(rows, pick, lambda one: one.within, lambda one: one.possible))
+    return _pooled(_sums(rows, pick, lambda one: one.within, lambda one: one.possible))
 
 
 def per_drug(rows: Iterable[Measured], pick: Pick, count: Count = lambda one: one.pairs) -> Estimate:
     """Interacting pairs over recommended drugs, pooled."""
-    return ratio(_sums(rows, pick, count, lambda one: one.size))
+    return _pooled(_sums(rows, pick, count, lambda one: one.size))
 
 
-def _sums(
-    rows: Iterable[Measured], pick: Pick, count: Count, over: Callable[[Listed], float]
-) -> dict[str, list[tuple[float, float]]]:
-    sums: dict[str, list[tuple[float, float]]] = {}
+def _pooled(sums: Sums) -> Estimate:
+    """Without a single pair every draw has none: an interval from 0 to 0 would claim what nobody knows."""
+    found = ratio(sums)
+    return found if found.value else replace(found, low=None, high=None)
+
+
+def _sums(rows: Iterable[Measured], pick: Pick, count: Count, over: Callable[[Listed], float]) -> Sums:
+    sums: Sums = {}
     for row in rows:
         given = pick(row)
         if given and given.interacting:
@@ -171,69 +176,107 @@ def compared(rows: Sequence[Measured], measure: Callable[[Listed], float | None]
 
 @dataclass(frozen=True)
 class Fewer:
-    """Interacting pairs per recommended drug of one list over those of another, each pooled."""
+    """Interacting pairs per recommended drug of one list, `a`, against those of another, `b`, each pooled."""
 
     first: str
     second: str
     a: float | None
     b: float | None
-    ratio: Estimate
+    difference: Difference  # a − b; unknown where neither has a pair
+    differ: int  # vignettes in which one list has more pairs than the other
+
+    @property
+    def ratio(self) -> float | None:
+        """a over b: describes, and decides nothing; None where b has no pair."""
+        return None if self.a is None or not self.b else self.a / self.b
 
     @property
     def finding(self) -> str:
-        """Fewer or more only where the interval of the ratio leaves 1 out."""
-        if self.ratio.low is None or self.ratio.high is None:
+        """Fewer or more only where the difference can be told from 0 and does not hang on a few vignettes."""
+        if self.difference.low is None:
             return UNTOLD
-        return FEWER if self.ratio.high < 1 else MORE if self.ratio.low > 1 else ALIKE
+        if self.differ < LEAST_UNITS or not self.difference.distinguishable:
+            return ALIKE
+        return FEWER if (self.difference.value or 0.0) < 0 else MORE
 
     @property
     def sentence(self) -> str:
         """The finding in words."""
+        name, found = f"{self.first} − {self.second}", self.difference
         if self.a is None or self.b is None:
-            return f"{self.first} ÷ {self.second}: interacting pairs per drug are not known."
+            return f"{name}: interacting pairs per drug are not known."
         at = f"{self.a:.3f} against {self.b:.3f} interacting pairs per recommended drug"
-        if self.ratio.value is None or self.ratio.low is None or self.ratio.high is None:
-            return f"{self.first} ÷ {self.second}: {at}: {self.finding}."
-        span = f"{self.ratio.value:.2f} times [{self.ratio.low:.2f}, {self.ratio.high:.2f}]"
-        return f"{self.first} ÷ {self.second}: {at}, {span}: {self.finding}."
+        if found.low is None:
+            return f"{name}: {at}: {self.finding}."
+        span = shown(found, Column("", digits=3))
+        times = "" if self.ratio is None else f", {self.ratio:.2f} times"
+        few = "" if self.differ >= LEAST_UNITS else f" (fewer than {LEAST_UNITS} decide nothing)"
+        where = f"Their pairs differ in {self.differ} of {found.n} vignettes{few}."
+        return f"{name}: {at}, {span}{times}: {self.finding}. {where}"
 
 
 def fewer(rows: Sequence[Measured], first: str, second: str, count: Count = lambda one: one.pairs) -> Fewer:
     """Over the consultations in which both lists and their findings are known; vignettes are resampled."""
     both = [row for row in rows if _known(row, first) and _known(row, second)]
-    a, b = (_sums(both, named(name), count, lambda one: one.size) for name in (first, second))
-    groups = {key: [(*_total(a[key]), *_total(b[key]))] for key in a}
+    a, b = (
+        {key: _total(parts) for key, parts in _sums(both, named(name), count, lambda one: one.size).items()}
+        for name in (first, second)
+    )
+    (rate_a, parts_a), (rate_b, parts_b) = _linearised(a), _linearised(b)
+    return Fewer(
+        WORDS[first],
+        WORDS[second],
+        rate_a,
+        rate_b,
+        difference(parts_a, parts_b) if rate_a or rate_b else difference({}, {}),
+        sum(a[key][0] != b[key][0] for key in a),
+    )
 
-    def times(drawn: list[tuple[float, float, float, float]]) -> float | None:
-        pairs, drugs, their_pairs, their_drugs = (sum(column) for column in zip(*drawn, strict=True))
-        return pairs * their_drugs / (drugs * their_pairs) if drugs and their_pairs else None
 
-    rates = [per_drug(both, named(name), count).value for name in (first, second)]
-    return Fewer(WORDS[first], WORDS[second], rates[0], rates[1], resampled(groups, times, draws=1_000))
+def _linearised(sums: dict[str, tuple[float, float]]) -> tuple[float | None, dict[str, list[float]]]:
+    """Pairs over drugs, and each vignette's part in it: to first order, what resampling it weighs. The parts'
+    mean is the rate (Taylor linearisation of a ratio: Särndal, Swensson & Wretman, 1992, section 5.6)."""
+    pairs, drugs = _total(list(sums.values()))
+    if not drugs:
+        return None, {}
+    rate = pairs / drugs
+    return rate, {key: [rate + (p - rate * d) * len(sums) / drugs] for key, (p, d) in sums.items()}
 
 
 def fewer_table(rows: Sequence[Measured]) -> Table:
-    """The ratio for each pair of lists, within the list and with what is taken."""
+    """The difference for each pair of lists, within the list and with what is taken."""
     made: list[tuple[Cell, ...]] = []
     for first, second in PAIRS:
         within, all_ = fewer(rows, first, second, lambda one: one.within), fewer(rows, first, second)
         minor = fewer(rows, first, second, lambda one: one.of_any_severity)
-        name = f"{all_.first} ÷ {all_.second}"
-        made.append((name, within.ratio, within.finding, all_.ratio, all_.finding, minor.ratio))
+        name = f"{all_.first} − {all_.second}"
+        made.append(
+            (
+                name,
+                within.difference,
+                within.finding,
+                all_.difference,
+                all_.finding,
+                all_.ratio,
+                minor.difference,
+            )
+        )
     return Table(
-        "Interacting pairs per recommended drug, one list over the other",
+        "Interacting pairs per recommended drug, one list against the other",
         (
-            Column("ratio"),
-            Column("within the list", "×"),
+            Column("difference"),
+            Column("within the list", digits=3),
             Column("finding"),
-            Column("with what is taken, too", "×"),
+            Column("with what is taken, too", digits=3),
             Column("finding"),
-            Column("minor ones, too", "×"),
+            Column("as a ratio", "×"),
+            Column("minor ones, too", digits=3),
         ),
         tuple(made),
         "Pairs that interact moderately or worse; in the last column minor ones, too, such as guidelines "
-        "combine. Below 1 the first has fewer. Pooled over the same consultations; vignettes are resampled; "
-        "not adjusted for their number. A dot: the second has none.",
+        "combine. Below 0 the first has fewer. Pooled over the same consultations; vignettes are resampled; "
+        "not adjusted for their number. Fewer and more are said only where the lists' pairs differ in "
+        f"{LEAST_UNITS} vignettes or more. The ratio is of what is taken, too, and decides nothing.",
     )
 
 

@@ -60,9 +60,10 @@ def findings(compared: Sequence[Compared]) -> tuple[str, ...]:
     if not rest:
         return (first,)
     if not told:
-        return first, f"None of the {len(rest)} other comparisons (Holm-adjusted) is distinguishable."
+        return first, f"None of the {len(rest)} other comparisons of arms (Holm-adjusted) is distinguishable."
     words = "; ".join(f"{one.pair.name} is {one.verdict}" for one in told)
     return (
         first,
-        f"Of the {len(rest)} other comparisons (Holm-adjusted), {len(told)} can be told apart: {words}.",
+        f"Of the {len(rest)} other comparisons of arms (Holm-adjusted), {len(told)} can be told apart: "
+        f"{words}.",
     )

@@ -63,7 +63,7 @@ def findings(rows: Sequence[Measured], f1: Sequence[Compared]) -> list[str]:
 
 def verdict(good: Compared, safe: lists.Fewer) -> str:
     """What a list adds to the other, in a sentence."""
-    if good.difference.low is None and safe.ratio.low is None:
+    if good.difference.low is None and safe.finding == lists.UNTOLD:
         return "it cannot be told what it adds."
     gains = [f"{good.verdict} F1"] if good.verdict in ("higher", "lower") else []
     gains += [f"{safe.finding} interacting pairs"] if safe.finding in (lists.FEWER, lists.MORE) else []

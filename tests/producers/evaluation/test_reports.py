@@ -128,6 +128,17 @@ def test_weights_are_relative_to_uniform_and_capped_at_twenty() -> None:
     )
 
 
+def test_a_table_says_how_far_its_adjustment_reaches() -> None:
+    """Each table of differences is adjusted for itself, and says so: its p are Holm's over its own rows."""
+    report = of("safety", study(usual_arms(), vignettes=8, repeats=2))
+    adjusted = [each for each in report.tables if each.title.startswith("Lists against each other")]
+    assert len(adjusted) == 3
+    for each in adjusted:
+        assert "Holm-adjusted within this table" in each.note
+        ps = {str(cells[0]): cells[1].p for cells in each.rows if isinstance(cells[1], Difference)}
+        assert {str(cells[0]): cells[2] for cells in each.rows} == holm(ps)  # type: ignore[arg-type]
+
+
 def test_no_winner_is_named_where_the_interval_holds_zero() -> None:
     """Equal arms: not distinguishable; far apart ones: higher, and the smallest difference is stated."""
     chance = random.Random(1)
@@ -241,6 +252,19 @@ def test_calibration_of_a_confidence_is_held_against_grade_and_base_rate() -> No
     assert found["confidence"]["calibration error"] == pytest.approx(0.1)
     assert found["base rate"]["Brier score"] == pytest.approx(0.25)
     assert any("confidence − base rate" in text and ": lower." in text for text in report.sentences)
+
+
+def test_repeats_that_are_alike_are_no_proof_against_a_confidence() -> None:
+    """Fifteen repeats of one outcome a vignette, drawn from the confidence itself: within its own noise."""
+    chance = random.Random(4)
+    rows = [
+        row(vignette=f"v{k}", case=k, repeat=repeat, confidence=p, right=right)
+        for k in range(20)
+        for p in (chance.uniform(0.2, 0.9),)
+        for right in (chance.random() < p,)
+        for repeat in range(15)
+    ]
+    assert "within its own noise" in of("calibration", rows).sentences[0]
 
 
 def test_size_and_families_are_compared_within_a_strategy() -> None:

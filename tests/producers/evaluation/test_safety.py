@@ -106,7 +106,7 @@ def test_fewer_is_said_only_where_the_interval_leaves_one_out() -> None:
     """All of them gone: fewer. A coin's difference: not distinguishable. None in both: cannot be told."""
     gone = fewer(rows(), "refined", "screened")
     assert (gone.a, gone.b, gone.finding) == (0, 0.5, "fewer")
-    assert fewer(rows(), "screened", "majority").ratio.value == 1
+    assert fewer(rows(), "screened", "majority").ratio == 1
     assert fewer(rows(), "refined", "ungraded").finding == "cannot be told"
     chance = random.Random(2)
     coins = [
@@ -119,6 +119,74 @@ def test_fewer_is_said_only_where_the_interval_leaves_one_out() -> None:
         for k in range(20)
     ]
     assert fewer(coins, "refined", "screened").finding == "not distinguishable"
+
+
+def planted(fewer_in: int, more_in: int = 0, vignettes: int = 20) -> list[Any]:
+    """The screened majority has a pair in the first vignettes, the refined list in the next."""
+    return [
+        row(
+            vignette=f"v{k}",
+            case=k,
+            lists=lists(
+                screened=a_list(within=int(k < fewer_in)),
+                refined=a_list(within=int(fewer_in <= k < fewer_in + more_in)),
+            ),
+        )
+        for k in range(vignettes)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fewer_in", "more_in", "vignettes", "finding"),
+    [
+        (0, 0, 20, "cannot be told"),
+        (1, 0, 20, "not distinguishable"),
+        (2, 0, 20, "not distinguishable"),
+        (1, 0, 300, "not distinguishable"),
+        (5, 0, 20, "not distinguishable"),
+        (6, 0, 20, "fewer"),
+        (6, 0, 300, "fewer"),
+        (6, 5, 20, "not distinguishable"),
+        (0, 15, 20, "more"),
+        (4, 0, 4, "cannot be told"),
+    ],
+)
+def test_no_safety_is_claimed_from_a_pair_or_two(
+    fewer_in: int, more_in: int, vignettes: int, finding: str
+) -> None:
+    """Six vignettes must differ, and 0 must lie outside the paired difference; a list without a pair is no
+    proof, and one with many beside none is found out."""
+    of = planted(fewer_in, more_in, vignettes)
+    found = fewer(of, "refined", "screened")
+    assert (found.finding, found.differ) == (finding, fewer_in + more_in)
+    claim = f"{finding} interacting pairs."
+    assert (claim in safety(of).sentences[0]) == (finding in ("fewer", "more"))
+    back = fewer(of, "screened", "refined")
+    assert (back.difference.value or 0) == pytest.approx(-(found.difference.value or 0))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(*[st.integers(0, 3)] * 4), min_size=1, max_size=12))
+def test_the_difference_is_that_of_the_pooled_rates(each: list[tuple[int, int, int, int]]) -> None:
+    """Pairs over drugs of one list less those of the other, whatever the sizes; the ratio is of the same."""
+    of = [
+        row(
+            vignette=f"v{k}",
+            lists=lists(refined=a_list(size=1 + a, within=b), screened=a_list(size=1 + c, within=d)),
+        )
+        for k, (a, b, c, d) in enumerate(each)
+    ]
+    found = fewer(of, "refined", "screened")
+    a, b = (per_drug(of, named(name)).value or 0 for name in ("refined", "screened"))
+    assert (found.a, found.b) == (pytest.approx(a), pytest.approx(b))
+    assert found.difference.value == (pytest.approx(a - b) if a or b else None)
+    assert found.ratio == (pytest.approx(a / b) if b else None)
+
+
+def test_a_list_without_a_pair_has_no_interval() -> None:
+    """0 of 20 is no [0, 0]: the next one may have some."""
+    assert per_drug(planted(3), named("refined")) == Estimate(0.0, None, None, 20)
+    assert per_drug(planted(3), named("screened")).low is not None
 
 
 def safety(of: list[Any]) -> Report:

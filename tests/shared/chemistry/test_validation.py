@@ -8,10 +8,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from shared.auc import auc_within
 from shared.chemistry import heldout
 from shared.chemistry.trials import Trial, trials_of
-from shared.chemistry.validation import MODELS, PAIRS, Validation, validate
+from shared.chemistry.validation import LEAST_EACH, MODELS, PAIRS, Validation, validate
 from shared.history import HistoryRow
+from shared.statistics import difference
 
 NAMES = "abcdef"
 
@@ -57,11 +59,39 @@ def _gain(found: Validation, step: str) -> float:
 def test_a_planted_pair_effect_is_kept() -> None:
     """Where a trio is right by its pairs and not by its models, the pair term is kept."""
     good = {("a", "b"), ("c", "d"), ("e", "f")}
-    found = validate(_history(lambda s: 2.5 * any(p in good for p in combinations(sorted(s), 2)) - 1.2))
+    planted = lambda s: 2.5 * any(p in good for p in combinations(sorted(s), 2)) - 1.2  # noqa: E731
+    found = validate(_history(planted, questions=12))
     assert found.pairs_kept
     assert found.kept == PAIRS
     assert _gain(found, PAIRS) > 0.1
     assert found.verdict[1].startswith("+ pairs against size + models: better")
+
+
+@pytest.mark.parametrize("questions", [2, 4, 6, 9])
+def test_few_questions_give_no_verdict(questions: int) -> None:
+    """However large the gain, below ten questions nothing is better, worse or kept."""
+    found = validate(_history(lambda s: 2.5 * ("a" in s) - 1.2, questions=questions))
+    assert _gain(found, MODELS) > 0.05
+    assert not found.pairs_kept
+    assert all("too few questions: 10 are needed" in sentence for sentence in found.verdict)
+
+
+def test_gains_are_as_wide_as_questions_that_share_their_training_ask_for() -> None:
+    """Ten folds: the standard error is √(1 + 10 / 9) of that of independent questions."""
+    trials = _history(lambda s: float("a" in s), questions=10)
+    y, labels = np.array([float(bool(t.right)) for t in trials]), np.repeat(np.arange(10), 50)
+    predicted = heldout.held_out(heldout.Problem(trials, y, labels, binary=True), None)
+    size, models = (
+        {
+            str(q): [auc]
+            for q, auc in auc_within(p.tolist(), y.tolist(), labels.tolist(), least=LEAST_EACH).items()
+        }
+        for p in (predicted[heldout.SIZE], predicted[MODELS])
+    )
+    found = validate(trials)
+    assert found.by_question is not None
+    gain = found.by_question.steps[1].auc_gain
+    assert gain == difference(models, size, widened=(1 + 10 / 9) ** 0.5) != difference(models, size)
 
 
 def test_without_pair_effects_none_is_kept() -> None:
