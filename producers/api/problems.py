@@ -87,7 +87,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     for away in (OperationalError, NoConnection, SealedElsewhere):
         app.add_exception_handler(away, _away)
-    app.add_exception_handler(Exception, _unexpected)
 
 
 _STATUS: tuple[tuple[type[ConsiliumError], int, str], ...] = (
@@ -107,7 +106,7 @@ def _ours(_request: Request, error: Exception) -> JSONResponse:
     for kind, status, slug in _STATUS:
         if isinstance(error, kind):
             return answer(Problem(status, str(error), type_=slug))
-    return _unexpected(_request, error)
+    raise error  # not meant to come so far: a bug
 
 
 def _invalid(_request: Request, error: Exception) -> JSONResponse:
@@ -151,8 +150,3 @@ def _away(_request: Request, error: Exception) -> JSONResponse:
             headers={"Retry-After": str(RETRY_S)},
         )
     )
-
-
-def _unexpected(_request: Request, error: Exception) -> JSONResponse:
-    log.error("unexpected: %s", type(error).__name__)
-    return answer(Problem(500, "an error of ours: it is in our log, without what you sent", type_="bug"))
