@@ -201,6 +201,17 @@ def test_a_strict_batch_is_whole_or_nothing(site: Site) -> None:
     assert site.receive(good, idempotency_key="monday", strict=True).known == 0
 
 
+def test_strict_is_another_option_where_it_matters(site: Site) -> None:
+    """The same key again, but strict: a conflict where a record is bad, the same where none is."""
+    site.receive(LINES, idempotency_key="monday")
+    site.receive([record("good")], idempotency_key="tuesday")
+    before = site.counts()
+    with pytest.raises(IdempotencyConflict, match="without strict, with 5 bad records"):
+        site.receive(LINES, idempotency_key="monday", strict=True)
+    assert site.receive([record("good")], idempotency_key="tuesday", strict=True).repeated
+    assert site.counts() == before
+
+
 def test_nobody_waits_for_anothers_strict_batch(site: Site) -> None:
     """Of the first two on a new site, one is still sent when the other comes: its prompts and versions too."""
     site.source("ward", {})
