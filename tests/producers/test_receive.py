@@ -213,7 +213,7 @@ def test_strict_is_another_option_where_it_matters(site: Site) -> None:
 
 
 def test_nobody_waits_for_anothers_strict_batch(site: Site) -> None:
-    """Of the first two on a new site, one is still sent when the other comes: its prompts and versions too."""
+    """Of the first two on a new site: prompts and versions are committed while one is still sent."""
     site.source("ward", {})
 
     def slowly() -> Iterator[Read]:
