@@ -81,7 +81,7 @@ def answer(problem: Problem) -> JSONResponse:
 
 
 def install(app: FastAPI) -> None:
-    """Have every error of the application answered as a problem."""
+    """Have every error of the application answered as a problem; in no thread, for all may be taken."""
     app.add_exception_handler(ConsiliumError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -100,7 +100,7 @@ _STATUS: tuple[tuple[type[ConsiliumError], int, str], ...] = (
 )
 
 
-def _ours(_request: Request, error: Exception) -> JSONResponse:
+async def _ours(_request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, Problem):
         return answer(error)
     for kind, status, slug in _STATUS:
@@ -109,7 +109,7 @@ def _ours(_request: Request, error: Exception) -> JSONResponse:
     raise error  # not meant to come so far: a bug
 
 
-def _invalid(_request: Request, error: Exception) -> JSONResponse:
+async def _invalid(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     # what pydantic quotes is left out: place and reason only, and no name that is not ours
     errors = [
@@ -125,7 +125,7 @@ def _ours_of(kind: str, place: tuple[int | str, ...]) -> tuple[int | str, ...]:
     return place[:-1] if kind == "extra_forbidden" else place
 
 
-def _http(_request: Request, error: Exception) -> JSONResponse:
+async def _http(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     detail = {404: "there is no such path: see /v1/openapi.json", 405: "not with this method"}
     return answer(
@@ -137,7 +137,7 @@ def _http(_request: Request, error: Exception) -> JSONResponse:
     )
 
 
-def _away(_request: Request, error: Exception) -> JSONResponse:
+async def _away(_request: Request, error: Exception) -> JSONResponse:
     log.warning("away: %s", type(error).__name__)
     # whoever changes the site's key starts us anew with the next one
     rotating = isinstance(error, SealedElsewhere)
