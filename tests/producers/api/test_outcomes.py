@@ -111,6 +111,7 @@ def test_requests_based_on_ours_come_back(door: Door, consultation: uuid.UUID) -
         )
         grouped = answer(ours, groupIdentifier=ours["groupIdentifier"])
         del grouped["basedOn"]
+        planned = {**grouped, "basedOn": [{"reference": "CarePlan/77"}]}
         named = answer(ours, basedOn=[{"identifier": ours["identifier"][0]}], status="completed")
         bundle = {
             "resourceType": "Bundle",
@@ -124,7 +125,7 @@ def test_requests_based_on_ours_come_back(door: Door, consultation: uuid.UUID) -
             ],
         }
         del bundle["entry"][1]["resource"]["medicationCodeableConcept"]
-        for body in (dosed, coded, absolute, grouped, named, bundle, [dosed]):
+        for body in (dosed, coded, absolute, grouped, planned, named, bundle, [dosed]):
             said = tell(client, consultation, body)
             assert said.json()["decision"] == "accepted", (body, said.text)
         assert len(stored(door)) == 1
