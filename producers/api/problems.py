@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from producers.intake import Abandoned, IdempotencyConflict, StrictBatch
 from producers.readers.record import InputError
@@ -125,16 +126,27 @@ def _ours_of(kind: str, place: tuple[int | str, ...]) -> tuple[int | str, ...]:
     return place[:-1] if kind == "extra_forbidden" else place
 
 
-async def _http(_request: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    allowed = {"Allow": ", ".join(_methods(request))} if error.status_code == 405 else {}
     detail = {404: "there is no such path: see /v1/openapi.json", 405: "not with this method"}
     return answer(
         Problem(
             error.status_code,
             detail.get(error.status_code, HTTPStatus(error.status_code).phrase),
-            headers=dict(error.headers or {}),
+            headers={**(error.headers or {}), **allowed},
         )
     )
+
+
+def _methods(request: Request) -> list[str]:
+    """What this path can be asked with; each route knows its own methods alone."""
+    asked = {"type": "http", "path": request.scope["path"], "headers": []}
+    return [
+        method
+        for method in ("DELETE", "GET", "HEAD", "POST")
+        if any(each.matches({**asked, "method": method})[0] is Match.FULL for each in request.app.routes)
+    ]
 
 
 async def _away(_request: Request, error: Exception) -> JSONResponse:
