@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -189,4 +190,7 @@ def test_only_ones_own_concluded_consultations_have_outcomes(door: Door, consult
         assert tell(client, running, accepted, "application/json").status_code == 409
         assert tell(client, consultation, accepted, "text/csv").status_code == 415
         assert tell(client, consultation, b" " * (1024 * 1024 + 1)).status_code == 413
+        client.headers["Content-Encoding"] = "gzip"
+        packed = tell(client, consultation, gzip.compress(json.dumps(accepted).encode()), "application/json")
+        assert (packed.status_code, packed.headers["accept-encoding"]) == (415, "identity")
     assert stored(door) == []
