@@ -1,4 +1,4 @@
-"""Errors as problem+json (RFC 9457): our words alone, never what was sent."""
+"""Errors as problem+json (RFC 9457): our words alone, nothing of a body."""
 
 from __future__ import annotations
 
