@@ -77,7 +77,11 @@ def engine_for(url: str, *, autocommit: bool = False) -> Engine:
             "connect_timeout": 5,
             "application_name": "consilium",
             "options": _OPTIONS + (" -c plan_cache_mode=force_generic_plan" if autocommit else ""),
+            # a server that is gone without a word is given up after 15 s to 25 s (TCP alone)
             "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 15_000,
             "target_session_attrs": "read-write",  # of several hosts the one that takes writes
         },
     )

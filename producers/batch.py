@@ -345,7 +345,12 @@ class Batch:
             raise IdempotencyConflict(
                 "this idempotency key was used before for a longer body: send the same, or use a new key"
             )
-        if state == "receiving" and self.order.strict and self.receipt.set_aside:
+        if self.order.strict and self.receipt.set_aside:
+            if state != "receiving":
+                raise IdempotencyConflict(
+                    "this idempotency key belongs to a submission that was accepted without strict, with "
+                    f"{self.receipt.set_aside} bad records: repeat it so, or send under a new key"
+                )
             raise StrictBatch(self.receipt.errors, self.receipt.set_aside)
         enough = self.receipt.accepted if self.order.at_least_one else self.receipt.records
         if state == "receiving" and not enough:

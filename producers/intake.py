@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 
 from sqlalchemy.orm import Session
 
+from db.queries import model_versions, prompts
 from db.queries.documents import Vault
 from producers.batch import (
     CHUNK,
@@ -29,6 +30,7 @@ from producers.batch import (
 )
 from producers.readers.record import Read
 from shared.errors import RecordError
+from shared.prompts import GENERATE, REVIEW
 from shared.registry import Registry
 from shared.settings import Settings
 
@@ -83,13 +85,15 @@ def receive(
     set_aside: Callable[[Read, RecordError], object] = lambda _read, _error: None,
     stored: Callable[[Receipt], object] = lambda _receipt: None,
 ) -> Receipt:
-    """Store a batch in chunks, each in a transaction of its own; a strict one in one.
+    """Store a batch in chunks, each in a transaction of its own; a strict one in one, after what all share.
 
     `stored` is told after each commit. Whatever breaks it off (`records` may raise), what is committed stays
     `receiving`: the same call with the same idempotency key goes on from there, in flat memory. Raises what
     `accept` raises.
     """
     if order.strict:
+        with begin() as session:
+            _share(session, registry)
         with begin() as session:
             return accept(
                 session,
@@ -106,6 +110,14 @@ def receive(
             batch.take(session, chunk, last)
         stored(batch.receipt)
     return batch.receipt
+
+
+def _share(session: Session, registry: Registry) -> None:
+    """Make the rows that all sources share. What another transaction made of them has to be waited for, and a
+    strict one lasts as long as its sender takes."""
+    for prompt in (GENERATE, REVIEW):
+        prompts.ensure_prompt(session, prompt)
+    model_versions.versions_for_seats(session, registry.values())
 
 
 def _chunks(records: Iterable[Read]) -> Iterator[tuple[list[Read], bool]]:

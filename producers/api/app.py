@@ -19,6 +19,7 @@ from producers.api import (
 )
 from producers.api.access import Site
 from producers.api.description import describe
+from producers.api.guard import Guard
 
 DESCRIPTION = """\
 Submit clinical vignettes in bulk; get medication recommendations by a council of language models, prepared
@@ -40,6 +41,7 @@ def create_app(site: Site) -> FastAPI:
     app.state.site = site
     problems.install(app)
     app.add_middleware(GZipMiddleware, compresslevel=5)  # streams page by page, large ones in a thread
+    app.add_middleware(Guard)  # the last that is added is the outermost
     for each in (submissions, status, outputs, consultations, outcomes, records, chemistry, tokens):
         app.include_router(each.router, prefix="/v1")
     app.include_router(healthz.router)

@@ -84,7 +84,10 @@ class Share(BaseModel):
 
 
 async def _body(request: Request) -> bytes:
-    """The body, of at most `MAX_BYTES`. Raises `Problem` 413."""
+    """The body, of at most `MAX_BYTES`. Raises `Problem` (413; 415: it is packed)."""
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        plain = {"Accept-Encoding": "identity"}
+        raise Problem(415, "an outcome is not unpacked: send it as it is", type_="unsupported", headers=plain)
     body = bytearray()
     async for part in request.stream():
         body += part

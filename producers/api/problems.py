@@ -1,4 +1,4 @@
-"""Errors as problem+json (RFC 9457): our words alone, never what was sent."""
+"""Errors as problem+json (RFC 9457): our words alone, nothing of a body."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from producers.intake import Abandoned, IdempotencyConflict, StrictBatch
 from producers.readers.record import InputError
@@ -81,13 +82,12 @@ def answer(problem: Problem) -> JSONResponse:
 
 
 def install(app: FastAPI) -> None:
-    """Have every error of the application answered as a problem."""
+    """Have every error of the application answered as a problem; in no thread, for all may be taken."""
     app.add_exception_handler(ConsiliumError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     for away in (OperationalError, NoConnection, SealedElsewhere):
         app.add_exception_handler(away, _away)
-    app.add_exception_handler(Exception, _unexpected)
 
 
 _STATUS: tuple[tuple[type[ConsiliumError], int, str], ...] = (
@@ -101,16 +101,16 @@ _STATUS: tuple[tuple[type[ConsiliumError], int, str], ...] = (
 )
 
 
-def _ours(_request: Request, error: Exception) -> JSONResponse:
+async def _ours(_request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, Problem):
         return answer(error)
     for kind, status, slug in _STATUS:
         if isinstance(error, kind):
             return answer(Problem(status, str(error), type_=slug))
-    return _unexpected(_request, error)
+    raise error  # not meant to come so far: a bug
 
 
-def _invalid(_request: Request, error: Exception) -> JSONResponse:
+async def _invalid(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     # what pydantic quotes is left out: place and reason only, and no name that is not ours
     errors = [
@@ -126,19 +126,30 @@ def _ours_of(kind: str, place: tuple[int | str, ...]) -> tuple[int | str, ...]:
     return place[:-1] if kind == "extra_forbidden" else place
 
 
-def _http(_request: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    allowed = {"Allow": ", ".join(_methods(request))} if error.status_code == 405 else {}
     detail = {404: "there is no such path: see /v1/openapi.json", 405: "not with this method"}
     return answer(
         Problem(
             error.status_code,
             detail.get(error.status_code, HTTPStatus(error.status_code).phrase),
-            headers=dict(error.headers or {}),
+            headers={**(error.headers or {}), **allowed},
         )
     )
 
 
-def _away(_request: Request, error: Exception) -> JSONResponse:
+def _methods(request: Request) -> list[str]:
+    """What this path can be asked with; each route knows its own methods alone."""
+    asked = {"type": "http", "path": request.scope["path"], "headers": []}
+    return [
+        method
+        for method in ("DELETE", "GET", "HEAD", "POST")
+        if any(each.matches({**asked, "method": method})[0] is Match.FULL for each in request.app.routes)
+    ]
+
+
+async def _away(_request: Request, error: Exception) -> JSONResponse:
     log.warning("away: %s", type(error).__name__)
     # whoever changes the site's key starts us anew with the next one
     rotating = isinstance(error, SealedElsewhere)
@@ -151,8 +162,3 @@ def _away(_request: Request, error: Exception) -> JSONResponse:
             headers={"Retry-After": str(RETRY_S)},
         )
     )
-
-
-def _unexpected(_request: Request, error: Exception) -> JSONResponse:
-    log.error("unexpected: %s", type(error).__name__)
-    return answer(Problem(500, "an error of ours: it is in our log, without what you sent", type_="bug"))

@@ -48,6 +48,8 @@ def permitted(address: str, *, private: bool) -> bool:
         inner = ip.ipv4_mapped or ip.sixtofour
         if ip in _NAT64:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
+        if ip.is_site_local:  # fec0::/10, once what fd00::/8 is now (RFC 3879); Python calls it global
+            return private
         ip = inner or ip
     if ip.is_loopback:
         return private

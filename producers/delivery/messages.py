@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import secrets
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from kombu.utils.json import loads
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from producers.batch import Order
@@ -41,6 +43,40 @@ class Asked(BaseModel):
     strict: bool = False
     per: Per = "patient"
     idempotency_key: str = Field("", alias="idempotency-key", max_length=200)
+
+
+class _At(BaseModel):
+    """From where kombu took a message, and whereto it puts it back."""
+
+    exchange: str
+    routing_key: str
+
+
+class _Properties(BaseModel):
+    """Of a message on Redis: what kombu cannot do without."""
+
+    delivery_tag: str
+    delivery_info: _At
+    body_encoding: Literal["base64", "utf-8"] | None = None
+
+
+class _Envelope(BaseModel):
+    """A message on Redis, as kombu writes it: a JSON object around the body."""
+
+    body: str | None = None
+    headers: dict[str, Any] = Field(default_factory=dict)
+    properties: _Properties
+
+
+def enveloped(item: bytes) -> bool:
+    """Whether kombu can read that from Redis, and put it back."""
+    try:
+        envelope = _Envelope.model_validate(loads(item.decode()))
+        if envelope.properties.body_encoding == "base64":
+            b64decode(envelope.body or "")
+    except Exception:  # noqa: BLE001 - anything may stand there, and kombu's own hooks raise what they like
+        return False
+    return True
 
 
 @dataclass(frozen=True, repr=False)

@@ -31,7 +31,7 @@ from db.tables import Source
 from producers.batch import Receipt
 from producers.cancelling import give_up
 from producers.delivery.doors import Door
-from producers.delivery.messages import Message
+from producers.delivery.messages import Message, enveloped
 from producers.intake import NothingAccepted, receive
 from producers.nudge import nudge
 from producers.readers.record import InputError
@@ -99,6 +99,8 @@ class QueueDoor:
         channel = connection.channel()
         # what was in hand is put back by its redelivery time: kombu's own way may dump it into a file
         channel.do_restore = False
+        if not door.address().rabbitmq:
+            channel.client.set_response_callback("BRPOP", self._popped)
         queue = self._declared(channel)
         self._connection, self._producer = connection, Producer(channel)
         with ExitStack() as stack:
@@ -149,6 +151,16 @@ class QueueDoor:
         else:
             queue.declare()
         return queue
+
+    def _popped(self, reply: Any, **_options: Any) -> Any:
+        """What Redis gave. kombu fails on what is not in its format, and then it is gone: a dead letter."""
+        if not reply or enveloped(reply[1]):
+            return reply
+        reason = "it is not in kombu's format: send it with kombu or Celery, or over the API"
+        headers = {REASON: reason, KIND: "InputError"}
+        content_type = "application/octet-stream"
+        self._publish(reply[1], self._door.dead_letters, content_type=content_type, headers=headers)
+        return None
 
     def _received(self, message: Received) -> None:
         try:
@@ -208,8 +220,10 @@ class QueueDoor:
         return source_transaction(self._url, self._source_id, "accept")
 
     def _reply(self, message: Received, receipt: Receipt) -> None:
-        """Ids and numbers, to whoever asked for an answer (AMQP's `reply_to`)."""
-        if not (to := message.properties.get("reply_to")):
+        """Ids and numbers, to whoever asked for an answer (AMQP's `reply_to`), where one can be sent."""
+        asked = ("reply_to", "correlation_id", "message_id")  # a sender to Redis may write anything there
+        to, *about = (at if isinstance(at := message.properties.get(name), str) else "" for name in asked)
+        if not to:
             return
         told = {
             "submission": str(receipt.submission_id),
@@ -217,8 +231,10 @@ class QueueDoor:
             "set_aside": receipt.set_aside,
             "repeated": receipt.repeated,
         }
-        about = message.properties.get("correlation_id") or message.properties.get("message_id")
-        self._publish(json.dumps(told).encode(), to, correlation_id=about)
+        try:
+            self._publish(json.dumps(told).encode(), to, correlation_id=about[0] or about[1] or None)
+        except Exception as error:  # noqa: BLE001 - all is stored: the message is not to come again for it
+            log.warning("door %s: an answer cannot be sent: %s", self._door.name, type(error).__name__)
 
     def _not_unpacked(self, message: Received, _error: Exception) -> None:
         self._dead_letter(message, "InputError", "the body cannot be unpacked: send it again")

@@ -68,8 +68,8 @@ def _answers(source: Source, consultation: str, ours: Collection[str]) -> bool:
     """Whether it answers a proposal of this consultation. Raises `Fault`."""
     node = source.node
     based = [_referred(each, source) for each in node.children("basedOn")]
-    if based:
-        return any(each in ours for each in based)
+    if any(each in ours for each in based):  # it may name others of the hospital's own
+        return True
     group = node.child("groupIdentifier")
     return group is not None and _is(group, consultation)
 

@@ -97,9 +97,9 @@ def open_stream(
 ) -> Input:
     """An input that is open already, plain or gzip; `shown` is its name in messages.
 
-    `most`: bytes, unpacked, beyond which reading raises `TooLong`. Of FHIR that cannot be rewound, `held`
-    bytes are kept in memory (None: all), for no text goes into a temporary file: of what is longer, records
-    that are set aside come without their text. Raises `InputError` as `open_inputs` does.
+    `most`: bytes, packed or not, beyond which reading raises `TooLong`. Of FHIR that cannot be rewound,
+    `held` bytes are kept in memory (None: all), for no text goes into a temporary file: of what is longer,
+    records that are set aside come without their text. Raises `InputError` as `open_inputs` does.
     """
 
     def bounded(stream: IO[bytes]) -> IO[bytes]:
@@ -111,7 +111,8 @@ def open_stream(
     try:
         head, stream = _begun(raw, again)
         if head.startswith(GZIP):
-            unzipped = cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=stream)))
+            packed = gzip.GzipFile(fileobj=bounded(stream))  # nothing comes of padding and empty members
+            unzipped = cast(IO[bytes], stack.enter_context(packed))
             head, stream = _begun(bounded(unzipped), again)
         else:
             stream = bounded(stream)

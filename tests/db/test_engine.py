@@ -42,6 +42,16 @@ def test_no_free_connection_is_as_if_postgresql_were_away(
         again.execute(text("SELECT 1"))
 
 
+def test_a_server_that_is_gone_without_a_word_is_given_up(database_url: str) -> None:
+    """In either pool, by TCP: what is sent and not confirmed, and who is silent (ms; s, s, times)."""
+    told = {"tcp_user_timeout": "15000", "keepalives_idle": "10", "keepalives_interval": "5"}
+    for autocommit in (False, True):
+        with engine.engine_for(database_url, autocommit=autocommit).connect() as connection:
+            wire = connection.connection.driver_connection
+            assert wire is not None
+            assert told.items() | {("keepalives_count", "3")} <= wire.info.get_parameters().items()
+
+
 def test_a_statement_is_a_transaction_a_transaction_is_whole(database_url: str) -> None:
     """Others see each statement at once, a transaction's at its end, whichever came before."""
     with psycopg.connect(database_url, autocommit=True) as other:

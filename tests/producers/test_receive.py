@@ -193,11 +193,36 @@ def test_other_options_are_refused_while_it_is_received(site: Site) -> None:
 def test_a_strict_batch_is_whole_or_nothing(site: Site) -> None:
     """Broken off after two chunks, nothing of it is there; the repeat is a new batch."""
     good = [record(f"case-{k}") for k in range(25)]
+    site.receive([record("first")])  # what all sources share is there
     before = site.counts()
     with pytest.raises(OSError, match="cut"):
         site.receive(broken_after(good, 23), idempotency_key="monday", strict=True)
     assert site.counts() == before
     assert site.receive(good, idempotency_key="monday", strict=True).known == 0
+
+
+def test_strict_is_another_option_where_it_matters(site: Site) -> None:
+    """The same key again, but strict: a conflict where a record is bad, the same where none is."""
+    site.receive(LINES, idempotency_key="monday")
+    site.receive([record("good")], idempotency_key="tuesday")
+    before = site.counts()
+    with pytest.raises(IdempotencyConflict, match="without strict, with 5 bad records"):
+        site.receive(LINES, idempotency_key="monday", strict=True)
+    assert site.receive([record("good")], idempotency_key="tuesday", strict=True).repeated
+    assert site.counts() == before
+
+
+def test_nobody_waits_for_anothers_strict_batch(site: Site) -> None:
+    """Of the first two on a new site: prompts and versions are committed while one is still sent."""
+    site.source("ward", {})
+
+    def slowly() -> Iterator[Read]:
+        yield from read_ndjson([record(f"case-{k}") for k in range(12)])
+        assert site.ask("SELECT count(*) FROM submissions") == [(0,)]
+        assert site.receive([record("other")], source="ward").accepted == 1
+        yield from read_ndjson([record("last")])
+
+    assert site.receive(slowly(), strict=True).accepted == 13
 
 
 def test_an_abandoned_one_is_cleared(site: Site) -> None:

@@ -37,3 +37,19 @@ def test_a_flipped_character_is_refused(door: Door) -> None:
 def test_a_scope_is_asked_for(door: Door) -> None:
     with door.client(scopes=("submit",)) as client:
         assert client.get("/submissions").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("submissions", "GET, POST"),
+        ("submissions/x", "DELETE, GET"),
+        ("records/x", "DELETE, GET"),
+        ("outcomes", "GET"),
+        ("token", "POST"),
+        ("openapi.json", "GET, HEAD"),
+    ],
+)
+def test_another_method_is_told_those_of_the_path(door: Door, path: str, methods: str) -> None:
+    answer = httpx.patch(f"{door.url}/v1/{path}")
+    assert (answer.status_code, answer.headers["allow"]) == (405, methods)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -123,6 +124,7 @@ def test_requests_based_on_ours_come_back(door: Door, consultation: uuid.UUID) -
         )
         grouped = answer(ours, groupIdentifier=ours["groupIdentifier"])
         del grouped["basedOn"]
+        planned = {**grouped, "basedOn": [{"reference": "CarePlan/77"}]}
         named = answer(ours, basedOn=[{"identifier": ours["identifier"][0]}], status="completed")
         bundle = {
             "resourceType": "Bundle",
@@ -136,7 +138,7 @@ def test_requests_based_on_ours_come_back(door: Door, consultation: uuid.UUID) -
             ],
         }
         del bundle["entry"][1]["resource"]["medicationCodeableConcept"]
-        for body in (dosed, coded, absolute, grouped, named, bundle, [dosed]):
+        for body in (dosed, coded, absolute, grouped, planned, named, bundle, [dosed]):
             said = tell(client, consultation, body)
             assert said.json()["decision"] == "accepted", (body, said.text)
         assert len(stored(door)) == 1
@@ -200,4 +202,7 @@ def test_only_ones_own_concluded_consultations_have_outcomes(door: Door, consult
         assert tell(client, running, accepted, "application/json").status_code == 409
         assert tell(client, consultation, accepted, "text/csv").status_code == 415
         assert tell(client, consultation, b" " * (1024 * 1024 + 1)).status_code == 413
+        client.headers["Content-Encoding"] = "gzip"
+        packed = tell(client, consultation, gzip.compress(json.dumps(accepted).encode()), "application/json")
+        assert (packed.status_code, packed.headers["accept-encoding"]) == (415, "identity")
     assert stored(door) == []

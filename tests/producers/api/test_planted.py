@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import logging
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,10 +14,14 @@ from typing import Any
 import httpx
 import pytest
 import redis
+from pydantic import BaseModel
+from starlette.types import Message
 
 from db.queries import events
 from db.queries.documents import Vault
 from embedded.services import Services
+from producers.api import consultations, outputs
+from producers.api.app import create_app
 from producers.delivery.webhooks import Webhooks
 from tests import accepted
 from tests.accepted import ask
@@ -206,6 +212,98 @@ def test_planted_text_is_found_nowhere(
         opened_ = door.ctx.vault.open_all(session, ids)
     assert sum("ZEBRA-story" in text for text in opened_.values()) >= size - 1
     assert all(PLANTED in text for text in opened_.values())
+
+
+def _deliver(door: Door) -> None:
+    """What is in the outbox goes to the webhook."""
+    with door.ctx.transaction() as session:
+        events.finish_submissions(session)
+    with door.ctx.transaction() as session:
+        events.deliver(session)
+    sending = Webhooks(door.ctx.settings.require_database(), door.ctx.vault)
+    try:
+        for (webhook,) in ask(door.ctx, "SELECT id FROM destinations"):
+            assert sending.send(webhook) > 0
+    finally:
+        sending.close()
+
+
+def _shown(answer: httpx.Response) -> str:
+    return f"{answer.status_code} {answer.headers} {answer.text}"
+
+
+def _in_redis(services: Services) -> dict[str, str]:
+    with redis.Redis.from_url(services.addresses.broker_url) as broker:
+        keys = list(broker.scan_iter(count=1000))
+        return {f"redis {key!r}": repr(key) + (broker.dump(key) or b"").decode("latin-1") for key in keys}
+
+
+def _in_tables(door: Door) -> dict[str, str]:
+    """Every table as text, what is binary also as it is."""
+    names = [name for (name,) in ask(door.ctx, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
+    found = {f"table {name}": repr(ask(door.ctx, f"SELECT t::text FROM {name} t")) for name in names}
+    binary = ask(door.ctx, "SELECT ciphertext FROM clinical_documents")
+    return found | {"ciphertext": repr([bytes(sealed) for (sealed,) in binary])}
+
+
+@pytest.mark.parametrize("packed", ["identity", "gzip"])
+def test_a_bug_is_logged_without_what_was_sent(
+    door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, packed: str
+) -> None:
+    """By its type and place, whatever its message quotes: 500, or a stream that breaks off."""
+
+    class Aged(BaseModel):
+        age: int
+
+    def bug(*_: Any) -> None:
+        Aged.model_validate({"age": "ZEBRA-age"})
+
+    def broken(*_: Any, **__: Any) -> Iterator[list[dict[str, Any]]]:
+        yield [{"id": str(uuid.uuid4())} for _ in range(10_000)]
+        bug()
+
+    monkeypatch.setattr(consultations, "load_case", bug)
+    monkeypatch.setattr(outputs, "pages", broken)
+    submission = accepted.submit(door.ctx)
+    with caplog.at_level(logging.DEBUG), door.client() as client:
+        client.headers["Accept-Encoding"] = packed
+        answer = client.get(f"/consultations/{uuid.uuid4()}")
+        with pytest.raises(httpx.RemoteProtocolError):
+            client.get(f"/submissions/{submission}/results")
+    assert (answer.status_code, answer.json()["type"]) == (500, "bug")
+    logged = [record for record in caplog.records if not record.name.startswith(NOT_OURS)]
+    bugs = [record.getMessage().rpartition(":")[0] for record in logged if record.name == "consilium.api"]
+    where = "a bug: ValidationError at producers.api."
+    assert bugs == [f"{where}consultations", f"{where}outputs"]
+    assert PLANTED not in answer.text + "".join(f"{r.getMessage()} {r.__dict__}" for r in logged)
+
+
+@pytest.mark.parametrize("path", ["/v1/token", f"/v1/consultations/{uuid.UUID(int=0)}/outcome"])
+def test_a_client_that_goes_away_is_no_bug(door: Door, caplog: pytest.LogCaptureFixture, path: str) -> None:
+    """Nobody is there to be answered, and nothing is logged."""
+    coming: list[Message] = [
+        {"type": "http.request", "body": b"ZEBRA", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return coming.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "query_string": b"",
+        "headers": [(b"authorization", f"Bearer {door.key()}".encode())],
+    }
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(create_app(door.site)(scope, receive, send))
+    assert (sent, coming) == ([], [])
+    assert caplog.records == []
 
 
 def _deliver(door: Door) -> None:

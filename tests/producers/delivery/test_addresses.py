@@ -32,6 +32,8 @@ from workers.context import Context
         ("192.168.1.1", False, True),
         ("100.64.0.1", False, True),
         ("fd00::1", False, True),
+        ("fec0::1", False, True),
+        ("feff::1", False, True),
         ("::ffff:127.0.0.1", False, True),
         ("::ffff:10.0.0.1", False, True),
         ("64:ff9b::7f00:1", False, True),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
+import logging
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -160,6 +162,79 @@ def test_what_cannot_be_read_is_a_dead_letter(
         assert (ask(ctx, "SELECT count(*) FROM data_keys"), count(ctx)) == before
     broker.send(lines(), reply_to="answers")
     assert answer(broker)["accepted"] == 2
+
+
+def envelope(**changes: Any) -> dict[str, Any]:
+    """A message as kombu writes it to Redis, with other properties."""
+    at = {"exchange": "", "routing_key": IN}
+    properties = {"delivery_tag": uuid.uuid4().hex, "delivery_info": at, "body_encoding": "base64", **changes}
+    return {"body": base64.b64encode(lines()).decode(), "headers": {}, "properties": properties}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        lines(1).strip(),
+        b"no json ZEBRA",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b"[1]",
+        b"7",
+        b'{"body": "e30=", "properties": {}}',
+        json.dumps({**envelope(), "headers": None}).encode(),
+        json.dumps({**envelope(), "body": {"a": 1}}).encode(),
+        json.dumps({**envelope(), "body": "e30"}).encode(),
+        json.dumps(envelope(delivery_tag={"a": 1})).encode(),
+        json.dumps(envelope(delivery_info={})).encode(),
+        json.dumps(envelope(body_encoding="rot13")).encode(),
+        b'{"headers": {"a": {"__type__": "uuid", "__value__": {"hex": 7}}}}',
+    ],
+)
+def test_what_is_not_in_kombus_format_is_a_dead_letter(
+    ctx: Context,
+    broker: Broker,
+    opened: Callable[..., QueueDoor],
+    caplog: pytest.LogCaptureFixture,
+    raw: bytes,
+) -> None:
+    """As it came, and the door goes on without a word of it in the log."""
+    opened()
+    broker.connection.default_channel.client.lpush(IN, raw)
+    dead = broker.get(DEAD)
+    assert bytes(dead.body) == raw
+    assert (dead.headers[KIND], "kombu's format" in dead.headers[REASON]) == ("InputError", True)
+    broker.send(lines(), reply_to="answers")
+    assert answer(broker)["accepted"] == 2
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize("properties", [{"reply_to": {"a": 1}}, {"reply_to": ["x"], "message_id": 7}])
+def test_an_answer_that_nobody_can_get_holds_nothing_up(
+    ctx: Context, broker: Broker, opened: Callable[..., QueueDoor], properties: dict[str, Any]
+) -> None:
+    """All is stored: the message is acknowledged and does not come again."""
+    before = count(ctx)
+    opened(redelivery_s=0.1)
+    client = broker.connection.default_channel.client
+    client.lpush(IN, json.dumps(envelope(delivery_tag="first", **properties)))
+    broker.send(lines(), reply_to="answers")
+    assert answer(broker)["repeated"] is False
+    assert (count(ctx), client.llen(IN), client.hget("unacked", "first")) == (before + 2, 0, None)
+
+
+def test_an_answer_that_cannot_be_sent_is_logged(
+    ctx: Context, broker: Broker, opened: Callable[..., QueueDoor], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whereto it was to go is something else: the message is acknowledged all the same."""
+    client = broker.connection.default_channel.client
+    client.set("answers", "no list")
+    before = count(ctx)
+    opened(redelivery_s=0.1)
+    broker.send(lines(), reply_to="answers")
+    broker.send(b"the next one")
+    broker.get(DEAD)
+    assert count(ctx) == before + 1
+    assert "an answer cannot be sent: ResponseError" in caplog.text
 
 
 def test_of_what_breaks_off_nothing_is_kept(
