@@ -69,6 +69,32 @@ def test_json_round_trip_is_bit_exact(reviews: list[RawReview]) -> None:
             assert all(r.variance > 0 and r.bias_variance >= 0 for r in pool.reviewers.values())
 
 
+def test_batches_give_the_same_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adding up in many batches, newest first or last, changes nothing but rounding."""
+    rows = [replace(r, at=1e5 * int(r.item.split(":")[0])) for r in history(300)]
+    rows += [replace(r, item=f"x{r.item}", kind="medication/urology", at=3e6) for r in history(20, seed=3)]
+    at_once = estimate(rows, predecessors={"a1.2": "a1"})
+    items: dict[str, list[RawReview]] = {}
+    for r in rows:
+        items.setdefault(r.item, []).append(r)
+    monkeypatch.setattr(module, "BATCH", 7)
+    for ordered in (list(items.values()), list(items.values())[::-1]):
+        sums = module.Sums()
+        for given_ in ordered:
+            sums.add(given_)
+        found = sums.memory({"a1.2": "a1"})
+        assert found.kinds.keys() == at_once.kinds.keys()
+        for kind, pool in at_once.kinds.items():
+            assert found.kinds[kind].told == pool.told
+            assert dict(found.kinds[kind].shared) == pytest.approx(pool.shared, rel=1e-9)
+            for name, reviewer in pool.reviewers.items():
+                known = vars(found.kinds[kind].reviewers[name])
+                assert known.pop("family") == reviewer.family
+                assert known == pytest.approx(
+                    {k: v for k, v in vars(reviewer).items() if k != "family"}, rel=1e-9, abs=1e-12
+                )
+
+
 def test_nothing_is_number_zero() -> None:
     """Without a review nothing is known of any kind."""
     assert estimate([]) == Memory() == Memory.from_json({})
