@@ -211,7 +211,8 @@ class _Part:
             rows[members].append([self._faded(at), *given])
         self._waiting = []
         for members, lines in rows.items():
-            weight, grades = np.split(np.array(lines), [1], axis=1)
+            table = np.array(lines)
+            weight, grades = table[:, :1], table[:, 1:]
             faded = weight * grades
             found = _Group(members, float(weight.sum()), faded.sum(axis=0), faded.T @ grades)
             if members in self._sums:
