@@ -182,7 +182,6 @@ class _Group:
     products: Array
 
     def times(self, share: float) -> _Group:
-        """At a share of its weight."""
         return _Group(self.members, share * self.count, share * self.total, share * self.products)
 
 
@@ -352,7 +351,8 @@ def _expectation_maximisation(
         own = _shrunk(own_sum, count, centre_own, PSEUDO_REVIEWS)
         shared = _shrunk(shared_sum, shared_count, centre_shared, PSEUDO_SHARED)
     apart = np.eye(n) - 1 / n  # the common offset of all biases is 0: what is not known of it does not count
-    spread = np.diag(apart @ covariance @ apart)
+    met = count + np.array([r.reviews if r else 0.0 for r in known])  # never compared: as a stranger
+    spread = np.where(met > 0, np.diag(apart @ covariance @ apart), bias_variance)
     of_family = member.argmax(axis=0)
     return Pool(
         reviewers={

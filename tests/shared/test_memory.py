@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from benchmarks.reviewers_memory import SCENARIOS, ratios
 from shared import memory as module
 from shared.memory import INHERITED, Memory, Pool, RawReview, estimate
+from shared.peer_grading import Seat, grade_peers
 
 KIND = "medication/general"
 FAMILY = {"a1": "a", "a2": "a", "b1": "b", "b2": "b", "c1": "c", "c2": "c"}
@@ -145,7 +146,20 @@ def test_items_with_one_grade_teach_nothing() -> None:
     assert found is not None
     for reviewer in found.reviewers.values():
         assert (reviewer.bias, reviewer.reviews) == (0.0, 0.0)
+        assert reviewer.bias_variance == found.bias_variance
         assert reviewer.variance == pytest.approx(nothing.variance)
+
+
+@pytest.mark.parametrize("others", [0, 200])
+def test_who_was_never_compared_counts_as_a_stranger(others: int) -> None:
+    """In each kind and in all, whoever else is known: nobody of whom as little is known counts less."""
+    rows = [*history(others), RawReview("alone", "x", "x", KIND, 0.5, 0)]
+    rows += [replace(r, item=f"u{r.item}", kind="medication/urology") for r in history(others // 10, seed=2)]
+    found = estimate(rows)
+    for pool in (found.overall, *found.kinds.values()):
+        assert pool is not None
+        item = grade_peers([(0, 9, 1.0), (1, 9, 0.0)], {0: Seat("x", "x"), 1: Seat("y", "y")}, pool).items[9]
+        assert item.grade == pytest.approx(0.5)
 
 
 def test_little_history_is_shrunk() -> None:
