@@ -1,11 +1,13 @@
-"""Chemistry's recomputation on a large history: time and peak memory of the process that recomputes.
+"""Recomputing chemistry and the reviewers' memory on a large history: time and peak memory of each process.
 
     python benchmarks/recompute.py [ROWS]
 
 A throw-away PostgreSQL gets a synthetic history (seeded by hashes; nothing in it is real): 30 models, 20
 kinds, consultations of four models drawn at random, so nearly every ensemble is another one, which is the
-worst case for memory. Measured at a quarter, half and all of ROWS (default a million), each in a process of
-its own: `aggregates`, and `learn` on top of it. Bars: peak memory below 300 MiB, time linear in the rows.
+worst case for memory; in each all grade each other, three grades a row. Measured at a quarter, half and all
+of ROWS (default a million), each in a process of its own: chemistry's `aggregates`, and `learn` on top of it;
+the sums of the grades, and the memory estimated from them. Bars: peak memory below 300 MiB, time linear in
+the rows.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ import psycopg
 from db import migrate
 from db.engine import transaction
 from db.queries.history import aggregates
+from db.recompute import MAKERS, Read
 from embedded.services import Services
+from shared.settings import Settings
 
 MODELS, KINDS, SEATS = 30, 20, 4
 BAR_MIB = 300
@@ -78,6 +82,23 @@ CONSENSUS = """
     FROM consultations WHERE seed BETWEEN %(first)s AND %(last)s
 """
 
+# One consultation a second; its reviews come within ten minutes, among those of others.
+REVIEWS = """
+    INSERT INTO reviews
+        (id, source_id, consultation_id, owed_answer_id, generation_id, seat, occupancy, model_version_id,
+         raw_document_id, document_id, grade, label, position, scrubbed, created_at)
+    SELECT r.id, c.source_id, c.id, r.id, md5('g' || c.seed || ' ' || i.seat)::uuid, u.seat, 1,
+           u.model_version_id, c.id, c.id, abs(hashint8extended(c.seed, r.edge) %% 101) / 100.0, 'A', 0, 0,
+           timestamptz '2026-01-01'
+               + make_interval(secs => c.seed + abs(hashint8extended(c.seed, r.edge) %% 600))
+    FROM consultations c
+    JOIN seats u ON u.consultation_id = c.id AND u.source_id = c.source_id
+    JOIN seats i ON i.consultation_id = c.id AND i.source_id = c.source_id AND i.seat <> u.seat,
+    LATERAL (SELECT 100 + 10 * i.seat + u.seat AS edge,
+                    md5('r' || c.seed || ' ' || i.seat || ' ' || u.seat)::uuid AS id) r
+    WHERE c.seed BETWEEN %(first)s AND %(last)s
+"""
+
 
 def main() -> None:
     """Seed, measure at three sizes, print."""
@@ -95,16 +116,17 @@ def main() -> None:
             for share in (4, 2, 1):
                 last = total // SEATS // share - 1
                 span = {"first": first, "last": last, "models": MODELS, "kinds": KINDS, "seats": SEATS}
-                for statement in (CONSULTATIONS, SEATED, INTERACTIONS, CONSENSUS):
+                for statement in (CONSULTATIONS, SEATED, INTERACTIONS, CONSENSUS, REVIEWS):
                     connection.execute(statement, span)
                 connection.execute("ANALYZE")
                 first = last + 1
-                command = [sys.executable, __file__, "--measure", url]
-                print(subprocess.run(command, check=True, capture_output=True, text=True).stdout, end="")
+                for kind in MEASURES:
+                    command = [sys.executable, __file__, "--measure", kind, url]
+                    print(subprocess.run(command, check=True, capture_output=True, text=True).stdout, end="")
 
 
-def measure(url: str) -> None:
-    """One recomputation in this process, without storing its snapshot."""
+def chemistry(url: str) -> str:
+    """One recomputation of chemistry in this process, without storing its snapshot."""
     empty = _peak_mib()
     started = time.monotonic()
     with transaction(url) as session:
@@ -120,6 +142,30 @@ def measure(url: str) -> None:
 
         learn(found)
         told += f"; learn {time.monotonic() - summed:6.1f} s"
+    return told
+
+
+def reviewers(url: str) -> str:
+    """One recomputation of the reviewers' memory in this process, without storing its snapshot."""
+    empty, started = _peak_mib(), time.monotonic()
+    with transaction(url) as session:
+        made = MAKERS["reviewers"](session, Settings(_env_file=None), Read(("care",)))
+    if made is None:
+        sys.exit("no grades were found")
+    summed, peak = time.monotonic(), _peak_mib()
+    made.body()
+    return (
+        f"{made.rows:>9,} grades: sums {summed - started:6.1f} s, peak {peak:.0f} MiB (before: {empty:.0f}); "
+        f"estimate {time.monotonic() - summed:6.1f} s"
+    )
+
+
+MEASURES = {"chemistry": chemistry, "reviewers": reviewers}
+
+
+def measure(kind: str, url: str) -> None:
+    """Print what one recomputation took."""
+    told = MEASURES[kind](url)
     peak = _peak_mib()
     print(f"{told}; peak {peak:.0f} MiB, {'below' if peak < BAR_MIB else 'NOT below'} {BAR_MIB}", flush=True)
 
@@ -130,6 +176,6 @@ def _peak_mib() -> float:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--measure"]:
-        measure(sys.argv[2])
+        measure(*sys.argv[2:])
     else:
         main()

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,7 +24,7 @@ from db.queries.snapshots import RawGrade
 from shared.calibration import fit
 from shared.chemistry.effects import learn
 from shared.frozen import Frozen
-from shared.memory import RawReview, estimate
+from shared.memory import RawReview, Sums
 from shared.settings import Settings
 from shared.support_fit import learn as learn_support
 
@@ -107,18 +109,26 @@ def purposes(settings: Settings) -> tuple[str, ...]:
 
 
 def _reviewers(session: Session, _: Settings, read: Read) -> Made | None:
-    """The reviewers' memory from raw grades."""
-    rows = list(snapshots.raw_grades(session, read.purposes, read.submissions))
+    """The reviewers' memory from raw grades: with its last grade an item is added up and forgotten."""
+    digest, sums = hashlib.sha256(), Sums()
+    begun: dict[uuid.UUID, list[RawReview]] = defaultdict(list)
+    rows, first, last = 0, None, None
+    for row in snapshots.raw_grades(session, read.purposes, read.submissions):
+        digest.update(f"{row.item} {row.reviewer} {row.family} {row.kind} {row.grade!r}\n".encode())
+        begun[row.item].append(_raw(row))
+        if len(begun[row.item]) == row.of_item:
+            sums.add(begun.pop(row.item))
+        rows, first, last = rows + 1, first or row.created_at, row.created_at
     if not rows:
         return None
     heirs = {str(new): str(old) for new, old in model_versions.predecessors(session).items()}
-    lines = (f"{r.item} {r.reviewer} {r.family} {r.kind} {r.grade!r}" for r in rows)
+    digest.update(f"{sorted(heirs.items())!r}\n".encode())
     return Made(
         form="memory",
-        rows=len(rows),
-        digest=_digest([*lines, repr(sorted(heirs.items()))]),
-        body=lambda: estimate([_raw(row) for row in rows], predecessors=heirs).to_json(),
-        span=(rows[0].created_at, rows[-1].created_at),
+        rows=rows,
+        digest=digest.hexdigest(),
+        body=lambda: sums.memory(heirs).to_json(),
+        span=(first, last),
     )
 
 
@@ -183,9 +193,9 @@ MAKERS: dict[str, Maker] = {
 def _raw(row: RawGrade) -> RawReview:
     return RawReview(
         item=str(row.item),
-        reviewer=str(row.reviewer),
-        family=row.family,
-        kind=row.kind,
+        reviewer=sys.intern(str(row.reviewer)),
+        family=sys.intern(row.family),
+        kind=sys.intern(row.kind),
         grade=row.grade,
         at=row.created_at.timestamp(),
     )

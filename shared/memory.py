@@ -4,16 +4,17 @@ A grade is g(u, i) = q_i + b_u + f(family of u, i) + e(u, i): the item's true gr
 error its family shares on that item (variance c of the family), and its own (variance s_u). Only differences
 of reviewers on the same item are used: q cancels (a flat prior), so no ground truth is needed, and the common
 offset of all biases is 0. Estimated by expectation-maximisation with shrinkage (algorithms, section 1,
-"Vancouver with a memory"); it needs only counts, sums and products per set of reviewers, so its cost does not
-grow with the number of reviews.
+"Vancouver with a memory"); it needs only counts, sums and products per set of reviewers, so only adding
+these up takes longer with more reviews, and no more space.
 
 All grades are in [0, 1], variances in squares of that.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -45,6 +46,8 @@ TELLING = 20.0
 HALF_LIFE_S = 90 * 86_400.0
 """After so many seconds a review counts half."""
 ROUNDS = 60
+BATCH = 20_000
+"""So many items wait until they are added up together."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class Memory:
 
 
 def estimate(
-    reviews: Sequence[RawReview],
+    reviews: Iterable[RawReview],
     *,
     half_life_s: float = HALF_LIFE_S,
     predecessors: Mapping[str, str] | None = None,
@@ -126,17 +129,47 @@ def estimate(
     numbers it starts, at `INHERITED` of their weight. A reviewer's second grade for an item replaces the
     first.
     """
-    if not reviews:
-        return Memory()
-    heirs = predecessors or {}
-    by_kind: dict[str, list[RawReview]] = defaultdict(list)
+    items: dict[str, list[RawReview]] = defaultdict(list)
     for review in reviews:
-        by_kind[review.kind].append(review)
-    overall = _fit(reviews, half_life_s, heirs, Pool())
-    if len(by_kind) == 1:
-        return Memory(overall, dict.fromkeys(by_kind, overall))
-    kinds = {kind: _fit(rows, half_life_s, heirs, overall) for kind, rows in sorted(by_kind.items())}
-    return Memory(overall, kinds)
+        items[review.item].append(review)
+    sums = Sums(half_life_s)
+    for _, given in sorted(items.items()):
+        sums.add(given)
+    return sums.memory(predecessors)
+
+
+class Sums:
+    """What the memory is estimated from, added up item by item: it grows with the sets of reviewers that met
+    in a kind of task, not with their grades."""
+
+    def __init__(self, half_life_s: float = HALF_LIFE_S) -> None:
+        self._overall = _Part(half_life_s)
+        self._kinds: dict[str, _Part] = defaultdict(lambda: _Part(half_life_s))
+        self._added = 0
+
+    def add(self, reviews: Sequence[RawReview]) -> None:
+        """All reviews of one item, in any order; an item comes once.
+
+        Up to `BATCH` items their order has no influence on any bit, above that on rounding alone.
+        """
+        self._overall.add(reviews)
+        for kind in {r.kind for r in reviews}:
+            self._kinds[kind].add([r for r in reviews if r.kind == kind])
+        self._added += 1
+        if self._added % BATCH == 0:
+            for part in (self._overall, *self._kinds.values()):
+                part.settle()
+
+    def memory(self, predecessors: Mapping[str, str] | None = None) -> Memory:
+        """The memory from what has been added; predecessors as `estimate` takes them."""
+        if not self._kinds:
+            return Memory()
+        heirs = predecessors or {}
+        overall = _fit(self._overall, heirs, Pool())
+        if len(self._kinds) == 1:
+            return Memory(overall, dict.fromkeys(self._kinds, overall))
+        kinds = sorted(self._kinds.items())
+        return Memory(overall, {kind: _fit(part, heirs, overall) for kind, part in kinds})
 
 
 @dataclass
@@ -148,24 +181,54 @@ class _Group:
     total: Array
     products: Array
 
+    def times(self, share: float) -> _Group:
+        return _Group(self.members, share * self.count, share * self.total, share * self.products)
 
-def _groups(reviews: Sequence[RawReview], half_life_s: float) -> list[_Group]:
-    """Sufficient statistics; an item with one grade tells nothing about differences and is left out."""
-    newest = max(r.at for r in reviews)
-    items: dict[str, dict[str, RawReview]] = defaultdict(dict)
-    for r in sorted(reviews, key=lambda r: (r.item, r.reviewer, r.at, r.grade)):
-        items[r.item][r.reviewer] = r
-    rows: dict[tuple[str, ...], list[list[float]]] = defaultdict(list)
-    for given in items.values():
+
+class _Part:
+    """The sums of all kinds together, or of one; an item with one grade tells nothing of differences."""
+
+    def __init__(self, half_life_s: float) -> None:
+        self.family_of: dict[str, str] = {}
+        self._half_life_s = half_life_s
+        self._newest = -math.inf
+        self._waiting: list[tuple[str, tuple[str, ...], float, list[float]]] = []
+        self._sums: dict[tuple[str, ...], tuple[float, _Group]] = {}  # faded as of that time
+
+    def add(self, reviews: Sequence[RawReview]) -> None:
+        given = {r.reviewer: r for r in sorted(reviews, key=lambda r: (r.reviewer, r.at, r.grade))}
+        self.family_of.update((name, r.family) for name, r in given.items())
+        at = max(r.at for r in reviews)
+        self._newest = max(self._newest, at)
         if len(given) > 1:
-            age_s = newest - max(r.at for r in given.values())
-            rows[tuple(given)].append([0.5 ** (age_s / half_life_s), *(r.grade for r in given.values())])
-    groups = []
-    for members, lines in sorted(rows.items()):
-        weight, grades = np.split(np.array(lines), [1], axis=1)
-        faded = weight * grades
-        groups.append(_Group(members, float(weight.sum()), faded.sum(axis=0), faded.T @ grades))
-    return groups
+            self._waiting.append((reviews[0].item, tuple(given), at, [r.grade for r in given.values()]))
+
+    def settle(self) -> None:
+        """Add up what waits: in batches, since a few large products are far faster than many small ones."""
+        rows: dict[tuple[str, ...], list[list[float]]] = defaultdict(list)
+        for _, members, at, given in sorted(self._waiting):
+            rows[members].append([self._faded(at), *given])
+        self._waiting = []
+        for members, lines in rows.items():
+            table = np.array(lines)
+            weight, grades = table[:, :1], table[:, 1:]
+            faded = weight * grades
+            found = _Group(members, float(weight.sum()), faded.sum(axis=0), faded.T @ grades)
+            if members in self._sums:
+                at, group = self._sums[members]
+                before = group.times(self._faded(at))
+                found.count += before.count
+                found.total += before.total
+                found.products += before.products
+            self._sums[members] = self._newest, found
+
+    def groups(self) -> list[_Group]:
+        """The sums as of the newest review."""
+        self.settle()
+        return [group.times(self._faded(at)) for _, (at, group) in sorted(self._sums.items())]
+
+    def _faded(self, at: float) -> float:
+        return float(0.5 ** ((self._newest - at) / self._half_life_s))
 
 
 def _inherited(groups: Sequence[_Group], heirs: Mapping[str, str]) -> Iterator[_Group]:
@@ -176,7 +239,7 @@ def _inherited(groups: Sequence[_Group], heirs: Mapping[str, str]) -> Iterator[_
             for g in groups:
                 if ancestor in g.members and heir not in g.members:
                     members = tuple(heir if name == ancestor else name for name in g.members)
-                    yield _Group(members, share * g.count, share * g.total, share * g.products)
+                    yield replace(g.times(share), members=members)
             share, ancestor = share * INHERITED, heirs.get(ancestor, "")
 
 
@@ -228,14 +291,14 @@ def _stacks(groups: Sequence[_Group], names: Sequence[str]) -> list[_Stack]:
     return stacks
 
 
-def _fit(reviews: Sequence[RawReview], half_life_s: float, heirs: Mapping[str, str], prior: Pool) -> Pool:
+def _fit(part: _Part, heirs: Mapping[str, str], prior: Pool) -> Pool:
     """One pool: the one for all kinds together, or that of a kind, which leans on it (`prior`)."""
     family_of = {name: reviewer.family for name, reviewer in prior.reviewers.items()}
-    family_of.update((r.reviewer, r.family) for r in reviews)
+    family_of.update(part.family_of)
     for heir, before in sorted(heirs.items()):
         if before in family_of:
             family_of.setdefault(heir, family_of[before])
-    groups = _groups(reviews, half_life_s)
+    groups = part.groups()
     names, families = sorted(family_of), sorted(set(family_of.values()))
     stacks = _stacks([*groups, *_inherited(groups, heirs)], names)
     member = np.array([[family_of[name] == family for name in names] for family in families], dtype=float)
@@ -288,7 +351,8 @@ def _expectation_maximisation(
         own = _shrunk(own_sum, count, centre_own, PSEUDO_REVIEWS)
         shared = _shrunk(shared_sum, shared_count, centre_shared, PSEUDO_SHARED)
     apart = np.eye(n) - 1 / n  # the common offset of all biases is 0: what is not known of it does not count
-    spread = np.diag(apart @ covariance @ apart)
+    met = count + np.array([r.reviews if r else 0.0 for r in known])  # never compared: as a stranger
+    spread = np.where(met > 0, np.diag(apart @ covariance @ apart), bias_variance)
     of_family = member.argmax(axis=0)
     return Pool(
         reviewers={

@@ -12,7 +12,7 @@ N − 1 grades of this one consultation, beside a memory that counts for at leas
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -56,17 +56,19 @@ def grade_peers(
     reviewers = sorted({u for u, _ in edges})
     reason = _why_mean(reviewers, seats, pool)
     known = {u: _known(seats[u], pool) for u in reviewers} if pool is not None and reason is None else None
-    items: dict[int, ItemGrade] = {}
-    for i in sorted({i for _, i in edges}):
-        given = [(u, edges[u, i]) for u in reviewers if (u, i) in edges]
-        items[i] = _mean(given) if known is None or pool is None else _weighted(given, known, pool)
+    by_item: dict[int, list[tuple[int, float]]] = defaultdict(list)
+    for (u, i), g in edges.items():
+        by_item[i].append((u, g))
+    items = {
+        i: _mean(given) if known is None or pool is None else _weighted(given, known, pool)
+        for i, given in sorted(by_item.items())
+    }
     spread = population_std(list(edges.values()))
-    graders = Counter(i for _, i in edges)
     residuals: dict[int, list[float]] = {u: [] for u in reviewers}
     compared: set[int] = set()  # reviewers of an item that somebody else graded, too
     for (u, i), g in edges.items():
         residuals[u].append((g - (known[u].bias if known else 0.0) - items[i].grade) ** 2)
-        if graders[i] > 1:
+        if len(by_item[i]) > 1:
             compared.add(u)
     measures = {}
     for u in reviewers:
@@ -89,7 +91,7 @@ def _why_mean(reviewers: list[int], seats: Mapping[int, Seat], pool: Pool | None
     if pool is None:
         return "no_memory"
     families = [seats[u].family for u in reviewers]
-    together = {family for family in families if families.count(family) > 1}
+    together = {family for family, members in Counter(families).items() if members > 1}
     return "sharing_not_told" if together - pool.told else None
 
 

@@ -9,13 +9,14 @@ A bipartite graph of reviewers u and items i with grades g(u, i). Each round, it
 
 *Inclusive* (the published code's default) uses all messages; *exclusive* (the paper) leaves out, in a message
 to a vertex, what came from that vertex, where at least two are held. Arrays over edges throughout: a round
-costs O(edges), exclusive O(Σ degree²), in a few vector operations.
+costs O(edges) in a few vector operations. What the other edges of a vertex hold is
+merged by pairs: a total less the edge's own would cancel.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -154,12 +155,9 @@ class _Groups:
         self.order = np.argsort(vertex, kind="stable")
         degree = np.bincount(vertex)
         self.start = np.cumsum(degree) - degree
-        # m vertices of one degree d: their edges (m, d), and which of the d count for which (d, d)
+        # m vertices of one degree d: their edges (d, m)
         self.blocks = [
-            (
-                self.order[self.start[degree == d][:, None] + np.arange(d)],
-                1 - np.eye(d) if d > 1 else np.eye(1),
-            )
+            self.order[self.start[degree == d] + np.arange(d)[:, None]]
             for d in (np.unique(degree) if exclusive else ())
         ]
 
@@ -168,21 +166,47 @@ class _Groups:
         return np.array([np.add.reduceat(v[self.order], self.start) for v in values])
 
     def gather(self, *values: Array) -> Array:
-        """Per edge, over those whose messages count for it; a total less the edge's own would cancel."""
+        """Per edge, over those whose messages count for it."""
         if not self.exclusive:
             return np.asarray(self.sum(*values)[:, self.vertex])
         rows = np.array(values)
         found = np.empty_like(rows)
-        for edges, counts in self.blocks:
-            found[:, edges] = rows[:, edges] @ counts
+        for edges in self.blocks:
+            for row, sums in zip(found, _others(np.take(rows, edges, axis=1), np.add), strict=True):
+                row[edges] = sums  # twice as fast as all rows at once
         return found
 
     def squares(self, weight: Array, off: Array, bias: Array) -> Array:
         """Per edge, the weighted squares of (off − bias), the bias being the edge's own."""
         if not self.exclusive:
             return np.asarray(self.sum(weight * (off - bias) ** 2)[0, self.vertex])
+        rows = np.array([weight, off, np.zeros_like(off)])
         found = np.empty_like(off)
-        for edges, counts in self.blocks:
-            apart = off[edges][:, None, :] - bias[edges][:, :, None]
-            found[edges] = (apart**2 * counts @ weight[edges][:, :, None])[:, :, 0]
+        for edges in self.blocks:
+            total, mean, about_mean = _others(np.take(rows, edges, axis=1), _merged)
+            found[edges] = about_mean + total * (mean - bias[edges]) ** 2
         return found
+
+
+def _others(held: Array, merged: Callable[[Array, Array], Array]) -> Array:
+    """Of each of d along axis 1 all others, merged; what is alone stands for itself.
+
+    Those of a pair are merged with its sibling: O(d), and nothing is taken from a total, which would cancel.
+    """
+    d = held.shape[1]
+    if d < 3:
+        return held[:, ::-1]
+    left, right, last = held[:, 0 : d - 1 : 2], held[:, 1:d:2], held[:, d - d % 2 :]
+    above = _others(np.concatenate([merged(left, right), last], axis=1), merged)
+    found = np.empty_like(held)
+    found[:, 0 : d - 1 : 2] = merged(above[:, : d // 2], right)
+    found[:, 1:d:2] = merged(above[:, : d // 2], left)
+    found[:, d - d % 2 :] = above[:, d // 2 :]
+    return found
+
+
+def _merged(one: Array, other: Array) -> Array:
+    """Weight, weighted mean and squares about it of two sets together (Chan, Golub and LeVeque 1979)."""
+    weight, apart = one[0] + other[0], other[1] - one[1]
+    share = other[0] / weight
+    return np.array([weight, one[1] + apart * share, one[2] + other[2] + apart**2 * one[0] * share])

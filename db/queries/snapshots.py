@@ -12,6 +12,7 @@ from sqlalchemy import insert, text
 from sqlalchemy.orm import Session
 
 from db.ids import new_id
+from db.queries.history import BOUNDS
 from db.tables import Snapshot
 from shared.frozen import Frozen
 
@@ -42,8 +43,8 @@ NEXT_NUMBER = text("SELECT coalesce(max(number), 0) + 1 FROM snapshots WHERE kin
 
 # Raw grades only: never reliabilities or consensus values, or the memory would feed on itself.
 RAW_GRADES = text("""
-    SELECT r.consultation_id, r.generation_id AS item, r.model_version_id AS reviewer, m.family,
-           r.grade, c.kind, r.created_at
+    SELECT r.generation_id AS item, r.model_version_id AS reviewer, m.family, r.grade, c.kind, r.created_at,
+           count(*) OVER (PARTITION BY r.generation_id) AS of_item
     FROM reviews r
     JOIN consultations c ON c.id = r.consultation_id AND c.source_id = r.source_id
     JOIN model_versions m ON m.id = r.model_version_id
@@ -74,15 +75,15 @@ class Stored:
 
 @dataclass(frozen=True)
 class RawGrade:
-    """One stored grade with its reviewer."""
+    """One stored grade with its reviewer; `of_item`: so many grades are read of the same item."""
 
-    consultation_id: uuid.UUID
     item: uuid.UUID
     reviewer: uuid.UUID
     family: str
     grade: float
     kind: str
     created_at: datetime
+    of_item: int
 
 
 def latest(session: Session, kind: str, scope: str = SITE) -> Stored | None:
@@ -127,12 +128,17 @@ def in_force(session: Session, scope: str = SITE) -> Frozen:
 def raw_grades(
     session: Session, purposes: Sequence[str], submissions: Sequence[uuid.UUID] | None = None
 ) -> Iterator[RawGrade]:
-    """All stored grades of consultations with one of these purposes (of these submissions), oldest first."""
+    """All stored grades of consultations with one of these purposes (of these submissions), oldest first.
+
+    They come by a cursor, a few thousand at a time.
+    """
     values = {
         "purposes": list(purposes),
         "submissions": None if submissions is None else list(submissions),
     }
-    return (RawGrade(**row._mapping) for row in session.execute(RAW_GRADES, values))
+    session.execute(BOUNDS)
+    rows = session.execute(RAW_GRADES, values, execution_options={"yield_per": 2000})
+    return (RawGrade(*row) for row in rows)
 
 
 def add(session: Session, *, kind: str, **columns: Any) -> uuid.UUID:

@@ -6,12 +6,14 @@ import csv
 import io
 import json
 import math
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from producers.cli.common import err
 from shared.errors import ConsiliumError, SettingsError
 from shared.peer_grading import Seat, grade_peers
 from shared.vancouver import Consensus, ItemGrade, ReviewerMeasure, vancouver
@@ -33,11 +35,18 @@ class BadGrades(ConsiliumError):
 
 
 def consensus(
-    grades: Annotated[Path, typer.Argument(help="CSV or JSON with the columns reviewer, item, grade.")],
+    grades: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV or JSON with reviewer, item, grade; of a reviewer's grades for an item the last counts."
+        ),
+    ],
     form: Annotated[Form, typer.Option(help="reference: Vancouver; default: without history the mean.")] = (
         Form.default
     ),
-    scale: Annotated[float, typer.Option(help="Upper end of the grades; 0 is the lower one.")] = 1.0,
+    scale: Annotated[
+        float, typer.Option(help="Upper end of the grades, 1e-6 to 1e6; 0 is the lower one.")
+    ] = 1.0,
     exclusive: Annotated[
         bool, typer.Option("--exclusive", help="Reference form: leave out what came from the receiver.")
     ] = False,
@@ -46,11 +55,15 @@ def consensus(
     ] = False,
 ) -> None:
     """Consensus grades and reviewers' measures as JSON, on the scale of the input."""
-    if not 0 < scale < math.inf:
-        raise SettingsError("--scale must be above 0 and finite")
+    if not 1e-6 <= scale <= 1e6:  # its fourth power is still a number
+        raise SettingsError("--scale must be above 0 and finite: from 1e-6 to 1e6")
     if form is Form.default and (exclusive or debias):
         raise SettingsError("--exclusive and --debias belong to the reference form: add --form reference")
     rows = _read(grades, scale)
+    if replaced := len(rows) - len({(u, i) for u, i, _ in rows}):
+        noun = "grade" if replaced == 1 else "grades"
+        said = f"{replaced} {noun} replaced an earlier one of the same reviewer for the same item"
+        err.print(said, soft_wrap=True)
     if form is Form.reference:
         found = vancouver(rows, scale=scale, exclusive=exclusive, debias=debias)
     else:
@@ -99,29 +112,68 @@ def _json_rows(path: Path, text: str) -> list[tuple[str, Any]]:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         raise BadGrades(f"{path}, line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except RecursionError:
+        raise BadGrades(f"{path} is nested too deeply: a list of objects is asked for") from None
+    except ValueError:  # Python reads no longer integers
+        raise BadGrades(f"{path}: a number has more than 4300 digits: shorten it") from None
     if not isinstance(value, list):
         raise BadGrades(f"{path}: a list of objects with {', '.join(COLUMNS)} is asked for")
     return [(f"object {number}", row) for number, row in enumerate(value, start=1)]
 
 
-def _csv_rows(path: Path, text: str) -> list[tuple[str, Any]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
-    missing = [c for c in COLUMNS if c not in (reader.fieldnames or [])]
+def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        _check(path, header)
+        for cells in reader:
+            where = f"line {reader.line_num}"
+            if any(cell.strip() for cell in cells[len(header) :]):
+                raise BadGrades(f"{path}, {where}: more cells than columns: quote a cell that holds a comma")
+            if cells:
+                yield where, dict(zip(header, cells, strict=False))
+    except csv.Error as error:
+        remedy = "close its quotes, or shorten it" if "field" in str(error) else "mend its quotes"
+        raise BadGrades(f"{path}, line {reader.line_num}: no CSV ({error}): {remedy}") from None
+
+
+def _check(path: Path, header: list[str]) -> None:
+    missing = [c for c in COLUMNS if c not in header]
     if missing:
-        raise BadGrades(f"{path}, line 1: no column {', '.join(missing)}; asked for are {', '.join(COLUMNS)}")
-    return [(f"line {reader.line_num}", row) for row in reader]
+        said = f"{path}, line 1: no column {', '.join(missing)}; asked for are {', '.join(COLUMNS)}"
+        raise BadGrades(said + ", with commas between them" * (len(header) == 1))
+    twice = [c for c in COLUMNS if header.count(c) > 1]
+    if twice:
+        raise BadGrades(f"{path}, line 1: the column {twice[0]} is there twice: rename one")
 
 
 def _row(path: Path, where: str, row: Any, scale: float) -> tuple[str, str, float]:
     if not isinstance(row, dict):
         raise BadGrades(f"{path}, {where}: not an object with {', '.join(COLUMNS)}")
-    for column in ("reviewer", "item"):
-        if not isinstance(row.get(column), str | int) or str(row[column]).strip() == "":
-            raise BadGrades(f"{path}, {where}, column {column}: empty or missing")
-    try:
-        grade = math.nan if isinstance(row["grade"], bool) else float(row["grade"])
-    except (KeyError, TypeError, ValueError, OverflowError):
-        grade = math.nan
+    reviewer, item = (_name(f"{path}, {where}, column {c}", row.get(c)) for c in ("reviewer", "item"))
+    grade = _number(row.get("grade"))
     if not 0 <= grade <= scale:
         raise BadGrades(f"{path}, {where}, column grade: not a number from 0 to {scale:g}")
-    return str(row["reviewer"]), str(row["item"]), grade
+    return reviewer, item, grade
+
+
+def _number(given: Any) -> float:
+    """NaN for what is none."""
+    if isinstance(given, bool) or not isinstance(given, str | int | float):
+        return math.nan
+    if isinstance(given, str) and "_" in given:  # Python reads 1_0 as ten
+        return math.nan
+    try:
+        return float(given)
+    except (ValueError, OverflowError):
+        return math.nan
+
+
+def _name(where: str, given: Any) -> str:
+    """Without the spaces around it; a JSON number is the name that it is written as."""
+    name = str(given).strip() if isinstance(given, str | int) else ""
+    if not name:
+        raise BadGrades(f"{where}: empty or missing")
+    if isinstance(given, bool) or "\0" in name:
+        raise BadGrades(f"{where}: not a name: a text without NUL, or a whole number, is asked for")
+    return name

@@ -32,6 +32,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return run_
 
 
+def told(replaced: int) -> str:
+    """What standard error holds where so many grades replaced an earlier one."""
+    noun = "grade" if replaced == 1 else "grades"
+    said = f"{replaced} {noun} replaced an earlier one of the same reviewer for the same item\n"
+    return said if replaced else ""
+
+
 @pytest.mark.parametrize("suffix", ["csv", "json"])
 @pytest.mark.parametrize("setting", range(4))
 @pytest.mark.parametrize(
@@ -46,7 +53,7 @@ def test_reference_form_gives_the_golden_values(run: Any, case: Any, setting: in
         content = json.dumps([{"reviewer": u, "item": i, "grade": g} for u, i, g in case["reviews"]])
     switches = ["--exclusive"] * (not golden["use_all_data"]) + ["--debias"] * golden["debias"]
     code, out, err = run(f"g.{suffix}", content, "--form", "reference", "--scale", "10", *switches)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, told(len(case["reviews"]) - len({(u, i) for u, i, _ in case["reviews"]})))
     shown = json.loads(out)
     assert shown.keys() == {"items", "reviewers"}
     for name, item in golden["items"].items():
@@ -83,9 +90,11 @@ def test_scale_of_the_default_form(run: Any) -> None:
 
 @pytest.mark.parametrize("form", ["default", "reference"])
 def test_the_last_of_two_grades_counts(run: Any, form: str) -> None:
-    """A second line for the same reviewer and item replaces the first."""
-    first = run("g.csv", CSV.replace("anna,pizza,0.5", "anna,pizza,0.1\nanna,pizza,0.5"), "--form", form)
-    assert first == run("g.csv", CSV, "--form", form)
+    """A second line for the same reviewer and item replaces the first, spaces apart, and is told."""
+    first = run("g.csv", CSV.replace("anna,pizza,0.5", "anna ,pizza,0.1\nanna,pizza,0.5"), "--form", form)
+    code, out, err = run("g.csv", CSV, "--form", form)
+    assert (code, err) == (0, "")
+    assert first == (code, out, told(1))
 
 
 @pytest.mark.parametrize("form", ["default", "reference"])
@@ -109,6 +118,24 @@ def test_no_grades_give_nothing(run: Any, form: str) -> None:
         ("g.csv", CSV + "mike,pasta,-0.1\n", "g.csv, line 5, column grade: not a number from 0 to 1"),
         ("g.csv", CSV + "mike,pasta,nan\n", "g.csv, line 5, column grade: not a number from 0 to 1"),
         ("g.csv", CSV + "mike,pasta,inf\n", "g.csv, line 5, column grade: not a number from 0 to 1"),
+        ("g.csv", CSV + "mike,pasta,0.1,9\n", "g.csv, line 5: more cells than columns: quote a cell"),
+        ("g.csv", CSV + "mike,pasta,1_0\n", "g.csv, line 5, column grade: not a number from 0 to 1"),
+        ("g.csv", CSV + "mi\0ke,pasta,1\n", "g.csv, line 5, column reviewer: not a name: a text without NUL"),
+        ("g.csv", CSV + 'mike,"pasta,1\nmike,bread,1\n', "g.csv, line 6: no CSV (unexpected end of data)"),
+        ("g.csv", CSV + f"mike,{'x' * 200_000},1\n", "g.csv, line 5: no CSV (field larger than field limit"),
+        (
+            "g.csv",
+            "reviewer,item,grade,grade\na,x,0.5,0.9\n",
+            "g.csv, line 1: the column grade is there twice",
+        ),
+        ("g.csv", CSV.replace(",", ";"), "are reviewer, item, grade, with commas between them"),
+        ("g.json", "[" * 100_000, "g.json is nested too deeply: a list of objects is asked for"),
+        ("g.json", f"[{'1' * 5000}]", "g.json: a number has more than 4300 digits: shorten it"),
+        (
+            "g.json",
+            '[{"reviewer": true, "item": "i", "grade": 1}]',
+            "g.json, object 1, column reviewer: not a name",
+        ),
         ("g.csv", b"\xff\xfe\x00", "g.csv is not UTF-8: save it as UTF-8"),
         ("g.json", '[{"reviewer": "a",\n "item": }]', "g.json, line 2, column 10: Expecting value"),
         ("g.json", '{"reviewer": "a"}', "g.json: a list of objects with reviewer, item, grade is asked for"),
@@ -141,6 +168,11 @@ def test_an_error_says_where(run: Any, name: str, content: str | bytes, said: st
         (["--exclusive"], "--exclusive and --debias belong to the reference form: add --form reference"),
         (["--debias"], "--exclusive and --debias belong to the reference form: add --form reference"),
         (["--scale", "0"], "--scale must be above 0 and finite"),
+        (["--scale", "1e200"], "--scale must be above 0 and finite: from 1e-6 to 1e6"),
+        (
+            ["--scale", "1e-200", "--form", "reference"],
+            "--scale must be above 0 and finite: from 1e-6 to 1e6",
+        ),
         (["--scale", "nan"], "--scale must be above 0 and finite"),
         (["--scale", "inf"], "--scale must be above 0 and finite"),
     ],
@@ -158,3 +190,19 @@ def test_a_file_that_is_not_there(run: Any, monkeypatch: pytest.MonkeyPatch, tmp
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 2
+
+
+def test_odd_but_clear_tables(run: Any) -> None:
+    """Spaces around names, empty cells at a row's end, empty lines and a column that is not read twice."""
+    odd = "note, reviewer ,item,grade,note\n,anna , pizza,0.5,,,\n\n,anna,pasta ,0.9,\n,mike,pizza,0.7,\n"
+    assert run("g.csv", odd) == run("g.csv", CSV)
+
+
+@pytest.mark.parametrize("scale", ["1e-6", "1e6"])
+@pytest.mark.parametrize("form", ["default", "reference"])
+def test_ends_of_the_scale(run: Any, form: str, scale: str) -> None:
+    """JSON, with finite numbers alone."""
+    code, out, _ = run("g.csv", "reviewer,item,grade\na,x,1e-7\nb,x,0\n", "--scale", scale, "--form", form)
+    shown = json.loads(out, parse_constant=lambda name: pytest.fail(name))
+    assert code == 0
+    assert shown["items"]["x"]["grade"] == pytest.approx(5e-8)

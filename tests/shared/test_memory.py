@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from benchmarks.reviewers_memory import SCENARIOS, ratios
 from shared import memory as module
 from shared.memory import INHERITED, Memory, Pool, RawReview, estimate
+from shared.peer_grading import Seat, grade_peers
 
 KIND = "medication/general"
 FAMILY = {"a1": "a", "a2": "a", "b1": "b", "b2": "b", "c1": "c", "c2": "c"}
@@ -69,6 +70,32 @@ def test_json_round_trip_is_bit_exact(reviews: list[RawReview]) -> None:
             assert all(r.variance > 0 and r.bias_variance >= 0 for r in pool.reviewers.values())
 
 
+def test_batches_give_the_same_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adding up in many batches, newest first or last, changes nothing but rounding."""
+    rows = [replace(r, at=1e5 * int(r.item.split(":")[0])) for r in history(300)]
+    rows += [replace(r, item=f"x{r.item}", kind="medication/urology", at=3e6) for r in history(20, seed=3)]
+    at_once = estimate(rows, predecessors={"a1.2": "a1"})
+    items: dict[str, list[RawReview]] = {}
+    for r in rows:
+        items.setdefault(r.item, []).append(r)
+    monkeypatch.setattr(module, "BATCH", 7)
+    for ordered in (list(items.values()), list(items.values())[::-1]):
+        sums = module.Sums()
+        for given_ in ordered:
+            sums.add(given_)
+        found = sums.memory({"a1.2": "a1"})
+        assert found.kinds.keys() == at_once.kinds.keys()
+        for kind, pool in at_once.kinds.items():
+            assert found.kinds[kind].told == pool.told
+            assert dict(found.kinds[kind].shared) == pytest.approx(pool.shared, rel=1e-9)
+            for name, reviewer in pool.reviewers.items():
+                known = vars(found.kinds[kind].reviewers[name])
+                assert known.pop("family") == reviewer.family
+                assert known == pytest.approx(
+                    {k: v for k, v in vars(reviewer).items() if k != "family"}, rel=1e-9, abs=1e-12
+                )
+
+
 def test_nothing_is_number_zero() -> None:
     """Without a review nothing is known of any kind."""
     assert estimate([]) == Memory() == Memory.from_json({})
@@ -119,7 +146,20 @@ def test_items_with_one_grade_teach_nothing() -> None:
     assert found is not None
     for reviewer in found.reviewers.values():
         assert (reviewer.bias, reviewer.reviews) == (0.0, 0.0)
+        assert reviewer.bias_variance == found.bias_variance
         assert reviewer.variance == pytest.approx(nothing.variance)
+
+
+@pytest.mark.parametrize("others", [0, 200])
+def test_who_was_never_compared_counts_as_a_stranger(others: int) -> None:
+    """In each kind and in all, whoever else is known: nobody of whom as little is known counts less."""
+    rows = [*history(others), RawReview("alone", "x", "x", KIND, 0.5, 0)]
+    rows += [replace(r, item=f"u{r.item}", kind="medication/urology") for r in history(others // 10, seed=2)]
+    found = estimate(rows)
+    for pool in (found.overall, *found.kinds.values()):
+        assert pool is not None
+        item = grade_peers([(0, 9, 1.0), (1, 9, 0.0)], {0: Seat("x", "x"), 1: Seat("y", "y")}, pool).items[9]
+        assert item.grade == pytest.approx(0.5)
 
 
 def test_little_history_is_shrunk() -> None:

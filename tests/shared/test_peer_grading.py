@@ -135,6 +135,31 @@ def test_sharing_that_cannot_be_told_is_the_mean_with_its_reason() -> None:
     assert grade_peers(together, SEATS, POOL).form == "memory"
 
 
+def test_work_grows_with_the_grades() -> None:
+    """Twice the reviewers and items, five grades each: names are looked at twice, not four times as often."""
+    looks = 0
+
+    class Looked(int):
+        def __hash__(self) -> int:
+            nonlocal looks
+            looks += 1
+            return int.__hash__(self)
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal looks
+            looks += 1
+            return int.__eq__(self, other)
+
+    found = []
+    for n in (100, 200):
+        graph = [(Looked(u), (u + k) % n, 0.1 * k) for u in range(n) for k in range(1, 6)]
+        seats = {u: Seat(str(u), Looked(u)) for u in range(n)}  # type: ignore[arg-type]
+        looks = 0
+        grade_peers(graph, seats, Pool())
+        found.append(looks)
+    assert found[1] < 2.5 * found[0]
+
+
 def test_a_second_grade_replaces_the_first() -> None:
     """The last grade of a reviewer for an item counts."""
     graph = council(3)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.vancouver import BadGrade, vancouver
+from shared.vancouver import BadGrade, _Groups, vancouver
 
 CASES: list[dict[str, Any]] = json.loads(Path(__file__).with_name("vancouver_cases.json").read_text())[
     "cases"
@@ -170,3 +172,41 @@ def test_the_scale_is_the_bound() -> None:
     assert vancouver([("anna", "pizza", 7.0)], scale=10).items["pizza"].grade == 7
     with pytest.raises(BadGrade, match="from 0 to 5"):
         vancouver([("anna", "pizza", 7.0)], scale=5)
+
+
+@settings(deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 40), min_size=1, max_size=4),
+    seed=st.integers(0, 2**32 - 1),
+    step=st.sampled_from([1e-9, 0.1, 1.0]),
+)
+def test_what_others_hold_equals_the_plain_sum(sizes: list[int], seed: int, step: float) -> None:
+    """For each edge, over its vertex's others, however unlike the weights and however like the grades are."""
+    rng = np.random.default_rng(seed)
+    vertex = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    weight = 10 ** rng.uniform(0, 6, len(vertex))
+    off = 0.5 + step * rng.uniform(-1, 1, len(vertex))
+    groups = _Groups(vertex, exclusive=True)
+    total, first = groups.gather(weight, weight * off)
+    bias = first / total
+    squares = groups.squares(weight, off, bias)
+    for k, v in enumerate(vertex):
+        same = np.flatnonzero(vertex == v)
+        others = same[same != k] if len(same) > 1 else same
+        assert total[k] == pytest.approx(math.fsum(weight[others]), rel=1e-14)
+        one = weight[others] * off[others]
+        assert abs(first[k] - math.fsum(one)) <= 1e-14 * math.fsum(abs(one))
+        plain = math.fsum(weight[others] * (off[others] - bias[k]) ** 2)
+        assert squares[k] / total[k] == pytest.approx(plain / total[k], rel=1e-12, abs=1e-15 * step)
+
+
+def test_leaving_out_takes_no_more_space_than_the_grades() -> None:
+    """Twice the grades of one reviewer: twice the space, not the four times of their pairs."""
+    peaks = []
+    for n in (500, 1000):
+        graph = [("u", f"{i:04}", i % 7 / 7) for i in range(n)]
+        tracemalloc.start()
+        vancouver(graph, exclusive=True, debias=True, rounds=1)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 3 * peaks[0]
