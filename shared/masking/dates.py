@@ -98,7 +98,7 @@ _YEAR_AFTER = re.compile(
 _MORE_DAYS = rf"(?:(?:\s?-\s?|,\s?|,?\s(?:and|to|&)\s)\d{{1,2}}{_ORDINAL}?(?!\d))"
 _DAY_AFTER = re.compile(
     rf"\.?\s+{_D}{_ORDINAL}?(?!\d)(?:{_MORE_DAYS}{{0,9}},?\s*(?:of\s+)?{_YEAR}(?!\w)"
-    rf"|{_MORE_DAYS}{{0,9}},?\s*['’](?P<y2>\d\d)(?!\w)|(?:\s?-\s?\d{{1,2}}{_ORDINAL}?)?(?![\w/]|\.\d){_UNIT})"
+    rf"|{_MORE_DAYS}{{0,9}},?\s*['’](?P<y2>\d\d)(?!\w)|(?:\s?-\s?\d{{1,2}}{_ORDINAL}?)?(?![\w/]|[.:]\d){_UNIT})"
     r"|[-/](?P<d2>\d{1,2})[-/](?P<y3>(?:19|20)?\d\d)(?!\w)"
 )
 _DAY_AFTER_YEAR = re.compile(rf"\.?[\s/-]{{1,2}}{_D}{_ORDINAL}?(?![\w/]|\.\d|-\d){_UNIT}")

@@ -22,7 +22,7 @@ from shared.masking.words import (
 )
 from shared.medications.words import word_set
 
-_RELATIVES = word_set(
+RELATIVES = word_set(
     """
     daughter son wife husband mother father mom mum dad brother sister partner spouse fiance fiancee
     niece nephew aunt uncle cousin grandmother grandfather grandson granddaughter stepson stepdaughter
@@ -155,9 +155,9 @@ def _given_away(reading: Reading, first: int, last: int) -> bool:
     following = words[last + 1][0] if last + 1 < len(words) else ""
     disease = final in EPONYMS and words[last][0] != final  # "mother Alzheimer's", "Father Prostate cancer"
     disease = disease or (following in DISEASES and text[words[last + 1][1]].islower())
-    if disease and one in _RELATIVES:
+    if disease and one in RELATIVES:
         return False
-    titled = one in TITLES and text[words[first - 1][1]].isupper()
+    titled = one in TITLES and text[words[first - 1][1]].isupper() and not is_drug(f"{one} {words[first][0]}")
     if titled and (gap.lstrip(".").isspace() or (gap == "." and one in _SHORT_TITLES)):
         return True
     if final in EPONYMS and following in AFTER_EPONYM:
@@ -167,7 +167,7 @@ def _given_away(reading: Reading, first: int, last: int) -> bool:
     if following in DISEASES and disease:
         return False
     if gap.strip(' \t,("“:') == "" and "\n" not in gap and gap:
-        if one in _RELATIVES and (":" not in gap) and (text[words[first - 1][1]].islower() or last > first):
+        if one in RELATIVES and (":" not in gap) and (text[words[first - 1][1]].islower() or last > first):
             return not text.startswith(":", end)
         if (two, one) in _BEFORE or one in _BEFORE_ONE:
             return True

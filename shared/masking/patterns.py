@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterator
 
 from shared.masking.dates import old
+from shared.masking.names import RELATIVES
 from shared.masking.spans import Kind, Reading, Span, compact
 from shared.medications.words import word_set
 
@@ -189,8 +190,10 @@ def shaped(reading: Reading) -> Iterator[Span]:
 
 
 def ages(reading: Reading, names: Collection[int]) -> Iterator[Span]:
-    """Every age over 89; `names`: where names end, since "Okafor (94)" is an age and "HR (94)" none."""
+    """Every age over 89; `names`: where names end, since "Okafor (94)" is an age and "HR (94)" is none."""
     text = reading.plain
+    kin = {start + len(word) for word in RELATIVES for start in reading.starts.get(word, ())}
+    names = kin.union(names)
     for start in reading.digits:
         if text[start] not in "91" or (start and (text[start - 1].isalnum() or text[start - 1] in "./-")):
             continue

@@ -40,6 +40,7 @@ def masked(text: str, identity: Identity = VISIT) -> str:
         ("04Mar21, 04MAR21, 10 Mar 21", f"{THEN}, {THEN}, {LATER}"),
         ("Mar-10-2021, Mar-10-21, 2021-Mar-04", f"{LATER}, {LATER}, {THEN}"),
         ("2021 March 4; 2021/Mar/04", f"{THEN}; {THEN}"),
+        ("10 Mar 14:30, Mar 10 at 14:30", f"{LATER} 14:30, {LATER} at 14:30"),
         # joined to something else
         ("note_2021-03-04.pdf, 3/4/2021_note, 2021-03-04-note", f"note_{THEN}.pdf, {THEN}_note, {THEN}-note"),
         ("CT 3-4-21, started metformin 3-4-21", f"CT {THEN}, started metformin {THEN}"),
@@ -86,6 +87,7 @@ def test_other_hyphens_digits_and_spaces(text: str, hyphen: str, slash: str, zer
         ),
         ("A 94yoF and a 97yom, age=94, Age: 94", f"A {OLD}F and a {OLD}m, age={OLD}, Age: {OLD}"),
         ("Mrs. Okafor (94), Okafor, 91, was (94)", f"Mrs. [NAME-1] ({OLD}), [NAME-1], {OLD}, was (94)"),
+        ("Mother (94) and father, 91, live", f"Mother ({OLD}) and father, {OLD}, live"),
         ("Mr. Vega (94M), 95, female", f"Mr. [NAME-1] ({OLD}M), {OLD}, female"),
     ],
 )

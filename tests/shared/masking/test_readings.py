@@ -39,6 +39,7 @@ def masked(text: str, identity: Identity = VISIT) -> str:
         # nobody
         "Melanoma, 10 years ago, resected. Melanoma recurred. Gout, 5 years. Lymphoma (45), treated.",
         "Cl (98), Hb (12), Ferritin (98), Troponin (12), Ejection Fraction (45), Alkaline Phosphatase (98).",
+        "Mean Corpuscular Volume (98), Uric Acid (12), Norton Score (12). MS Contin 15 mg. MS.Contin.",
         "brother Lupus; father Prostate cancer; Father Prostate cancer; mother Alzheimer's; Sister Crohn's.",
         "Ehlers-Danlos, 12 years. Fall, 3 years ago. Since 2019 May-Thurner syndrome.",
         "known as Kawasaki disease; called Takotsubo cardiomyopathy; seen by Podiatry; seen by Ortho.",
