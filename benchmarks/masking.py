@@ -9,7 +9,8 @@ what was planted is left. Bars: what the record gives 0.99, dates and numbers 0.
 text alone: the figure as it is, with and without the common given names among them.
 
 The other side: what stands in the untouched notes and is masked though it tells nobody: drugs (read by the
-normaliser before and after), doses and readings, and a list of all words masked.
+normaliser before and after), doses and readings, and a list of all words masked; and readings, doses and
+diagnoses planted in the forms that ages, telephones, dates, numbers and names have.
 """
 
 from __future__ import annotations
@@ -90,6 +91,23 @@ IN_TEXT = (
     "He goes by {given} at home.",
     "{given} says that the pain is better.",
     "A letter from {name} was scanned.",
+)
+STAYS = (
+    "T 102 F, HR (112), SpO2 (91).",
+    "Tmax 101F, 98 F now.",
+    "He walked 110 m.",
+    "LDL elevated (128), Cl (98), Hb (12).",
+    "pH 7.21/68/54 on 4 L.",
+    "Home 152/90 148/86.",
+    "Office: 150/90-160/100.",
+    "Novorapid 8-6-10 IE.",
+    "Levodopa 4-4-20.",
+    "Prescription: 500mg amoxicillin.",
+    "Visit: 145/90, HR 72.",
+    "Case: 58-year-old man.",
+    "Melanoma, 10 years ago.",
+    "Brother Lupus, mother Alzheimer's.",
+    "Transferred to Telemetry.",
 )
 
 
@@ -176,6 +194,10 @@ def shapes(note: str, rng: random.Random) -> tuple[Vignette, list[tuple[str, str
         ("date", "Labs in {} were normal.", f"{day:%m/%Y}"),
         ("date", "He was born on {}.", f"{day:%m/%d}/19{rng.randrange(40, 99)}"),
         ("date", "Follow up {}.", f"{day:%B} {day.day}"),
+        ("date", "Stayed {}-" + f"{day:%m/%d/%Y}.", f"{day.month}/{day.day}/{day:%Y}"),
+        ("date", "Aufnahme am {}.", f"{day:%d.%m.%y}"), ("date", "Echo {}.", f"{day:%d%b%y}"),
+        ("date", "Holter {}.", f"{day:%Y-%b-%d}"), ("date", "MRI {}.", f"{day:%b-%d-%Y}"),
+        ("date", "CT {}.", f"{day:%Y\u2011%m\u2011%d}"),
         ("number", "MRN: {}.", n(7)), ("number", "Medical record number {}.", f"{n(3)}-{n(4)}"),
         ("number", "SSN {}.", f"{n(3)}-{n(2)}-{n(4)}"), ("number", "Policy number {}.", f"AB{n(6)}"),
         ("number", "Phone {}.", dashed),
@@ -183,7 +205,8 @@ def shapes(note: str, rng: random.Random) -> tuple[Vignette, list[tuple[str, str
         ("number", "Fax: {}.", f"+1 {phone[:3]} {phone[3:6]} {phone[6:]}"), ("number", "Account # {}.", n(9)),
         ("number", "Write to {}.", f"p{n(3)}@mail.example.com"),
         ("number", "He lives at {}.", f"{n(3)} {rng.choice(STREETS)}"),
-        ("number", "Zip code {}.", n(5)),
+        ("number", "Zip code {}.", n(5)), ("number", "SSN {}.", f"{n(3)}\u2011{n(2)}\u2011{n(4)}"),
+        ("number", "Home: {}.", f"0{n(2)} {n(4)} {n(4)}"),
         ("place", "She lives in {}, " + STATES[at] + ".", CITIES[at]),
     ]  # fmt: skip
     planted = [(kind, form) for kind, _, form in forms]
@@ -269,6 +292,21 @@ def untouched() -> None:
     print(f"a note takes {seconds / number * 1e3:.1f} ms of CPU (table and masking)")
 
 
+def stays(seed: int) -> None:
+    """What a reader needs, planted in forms that identify elsewhere: how much of it is masked."""
+    lost = 0
+    for at, note in enumerate(notes()):
+        planted = put(note, list(STAYS), random.Random(f"{seed} stays {at}"))
+        masked = Mask.of(Vignette(id="planted", vignette=planted)).mask(planted).text
+        gone = [sentence for sentence in STAYS if sentence not in masked]
+        lost += len(gone)
+        if gone and "-v" in sys.argv:
+            print(f"  lost: {gone}")
+    print(
+        f"readings, doses and diagnoses planted in doubtful forms lost: {lost} of {len(STAYS) * len(notes())}"
+    )
+
+
 def _drugs(text: str, key: bytes) -> list[str]:
     """The codes of the single words that are drugs."""
     return [
@@ -298,6 +336,7 @@ def main() -> int:
             print(f"  {kind:30} {yes:4} of {yes + no:4}  recall {yes / (yes + no):.3f}")
     free_names(seed)
     untouched()
+    stays(seed)
     return int(missed > 0)
 
 

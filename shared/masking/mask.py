@@ -60,7 +60,9 @@ class Mask:
         self._mode, self._more = mode, more
         self._placeholders: dict[tuple[Kind, str], str] = {}
         self._values: dict[str, str] = {}
-        self._found: list[Entry] = []  # what the case alone gives, for when it is written otherwise
+        self._found: dict[
+            tuple[Kind, str], Entry
+        ] = {}  # what the case alone gives, however written elsewhere
         self._in_case: list[Span] | None = None  # found while the table was made
 
     @classmethod
@@ -76,7 +78,7 @@ class Mask:
             people.add(name, recorded=True)
         given = len(people.persons)
         mask = cls(case, people, known, Calendar(reading, identity, vignette.context.age), mode, more)
-        there = {match[0].upper() for match in _PLACEHOLDER.finditer(case)}  # somebody else's stay theirs
+        there = {_placeholder(match) for match in _PLACEHOLDER.finditer(case)}  # somebody else's stay theirs
         for number in range(given):
             mask._enter("name", str(number), people.persons[number].value, there)
         for entry in known:
@@ -87,12 +89,12 @@ class Mask:
             people.add(case[start:end], recorded=False)
         for number in range(given, len(people.persons)):
             mask._enter("name", str(number), people.persons[number].value, there)
-        spans = mask._apart(case, mask._spans(reading, "strict"))
+        spans, given_keys = mask._apart(case, mask._spans(reading, "strict")), {entry.key for entry in known}
         for span in spans:
             value = case[span.start : span.end]
             mask._enter(span.kind, span.key, value, there)
-            if span.kind in ("identifier", "contact") and all(entry.key != span.key for entry in known):
-                mask._found.extend(entry_of(span.kind, value))
+            if span.kind in ("identifier", "contact") and span.key not in given_keys:
+                mask._found.update(((e.kind, e.key), e) for e in entry_of(span.kind, value))
         if mode == "strict" and not mask._found:
             mask._in_case = spans
         return mask
@@ -125,7 +127,7 @@ class Mask:
             return answer
 
     def _value(self, match: re.Match[str]) -> str:
-        return self._values.get(f"[{match[1].upper()}-{match[2]}]", match[0])
+        return self._values.get(_placeholder(match), match[0])
 
     def _enter(self, kind: Kind, key: str, value: str, there: set[str]) -> None:
         if kind in ("date", "age") or (kind, key) in self._placeholders:
@@ -137,24 +139,28 @@ class Mask:
         self._values[placeholder] = value
 
     def _spans(self, reading: Reading, mode: Mode) -> Iterator[Span]:
+        names: list[Span] = []
         yield from recorded(self._known, reading)
         yield from self._calendar.spans(reading, recorded_only=mode == "structured")
         for span in self._people.spans(reading):
             if mode == "strict" or self._people.persons[int(span.key)].recorded:
-                yield span
+                names.append(span)
+        if mode == "strict":
+            for start, end in self._names(reading):
+                name = reading.text[start:end]
+                number = self._people.number(name)
+                names.append(Span(start, end, "name", compact(name) if number is None else str(number)))
+        yield from names
         if mode == "structured":
             return
-        text = reading.text
-        yield from recorded(self._found, reading)
-        for find in (shaped, ages, places):
-            yield from find(reading)
-        for start, end in self._names(reading):
-            number = self._people.number(text[start:end])
-            yield Span(start, end, "name", compact(text[start:end]) if number is None else str(number))
+        yield from recorded(self._found.values(), reading)
+        yield from shaped(reading)
+        yield from ages(reading, {span.end for span in names})
+        yield from places(reading)
         for finder in self._more:
-            for start, end, kind in finder(text):
+            for start, end, kind in finder(reading.text):
                 if kind != "name":
-                    yield Span(start, end, kind, compact(text[start:end]))
+                    yield Span(start, end, kind, compact(reading.text[start:end]))
 
     def _names(self, reading: Reading) -> list[tuple[int, int]]:
         """Where a cue, or a finder beside ours, finds a name."""
@@ -167,6 +173,11 @@ class Mask:
         protected = [match.span() for match in _PLACEHOLDER.finditer(text)]
         protected += [match.span() for match in RELATIVE.finditer(text)]
         return apart(spans, protected, text)
+
+
+def _placeholder(match: re.Match[str]) -> str:
+    """A placeholder, however a text or a model writes it, as the table has it."""
+    return f"[{match[1].upper()}-{match[2]}]"
 
 
 def _each(value: Any, change: Callable[[str], str]) -> Any:

@@ -9,17 +9,20 @@ from shared.masking.spans import Reading, bare
 from shared.masking.words import (
     AFTER_EPONYM,
     AMBIGUOUS,
+    AS_SUBJECT,
+    DISEASES,
     EPONYMS,
     PARTICLES,
     SUFFIXES,
     TITLES,
     given_names,
+    is_condition,
     is_drug,
     no_names,
 )
 from shared.medications.words import word_set
 
-_RELATIVES = word_set(
+RELATIVES = word_set(
     """
     daughter son wife husband mother father mom mum dad brother sister partner spouse fiance fiancee
     niece nephew aunt uncle cousin grandmother grandfather grandson granddaughter stepson stepdaughter
@@ -46,9 +49,14 @@ _LABELS = word_set(
     spouse guardian signed signature attn resident pharmacist therapist interpreter surname forename
     """
 )
+_AGED = r"(?:(?:years?|yrs?)[ -]*(?:old\b|of age\b|,?[ \t]*(?:fe)?male\b)|yo|y/o|y\.o)"
 _AFTER = re.compile(
-    r"(?:,?[ \t]+(?:is|was)|,)[ \t]+(?:an?[ \t]+)?(?:\w+[ \t]+)?(?:\d{1,3}|\[90)[ -]*(?:years?|yo|y/o|y\.o)"
-    r"|[ \t]*[,(][ \t]*(?:aged?[ \t]+)?\d{1,3}[ \t]*[,)]"
+    r"(?:,?[ \t]+(?:is|was)|,)[ \t]+(?:an?[ \t]+)?(?:\w+[ \t]+)?"
+    rf"(?:\d{{1,3}}[ -]*{_AGED}|\[90 years or older)"
+    r"|[ \t]*[,(][ \t]*aged?[ \t]+\d{1,3}[ \t]*[,)]"
+    r"|(?P<number>[ \t]*[,(][ \t]*\d{1,3}[ \t]*[,)]"
+    r"|(?:,|[ \t]+(?:is|was))[ \t]+\d{1,3}[ \t]years?\b"
+    r"(?![ \t]*(?:ago|prior|before|earlier|later|after|post|of)\b))"
     r"|,[ \t]+(?:MD|M\.D\.|DO|RN|NP|PA-C|PharmD|PhD|Ph\.D\.|FNP|APRN|CRNA|DNP|MBBS|LCSW)\b"
     r"|[ \t]+(?:denies|endorses|reports|complains|states|says|tells|admits|asks|recalls)\b"
     r"|['’]s[ \t]+(?:wife|husband|mother|father|daughter|son|sister|brother|family|"
@@ -67,6 +75,7 @@ _GAP = re.compile(r"[ \t]{1,2}|-")
 _INITIAL_GAP = re.compile(r"\.?[ \t]{0,2}")
 _LABEL_GAP = re.compile(r"[ \t]*[:=][ \t]*")
 _SPOKEN_TITLES = frozenset(("mr", "mrs", "ms", "dr"))
+_SHORT_TITLES = _SPOKEN_TITLES | {"drs", "prof"}
 _MOST = 5  # words of a name
 
 
@@ -74,7 +83,7 @@ def named(reading: Reading) -> Iterator[tuple[int, int]]:
     """(start, end) of every name that something around it, or a common given name, gives away."""
     at = 0
     while at < len(reading.words):
-        capital = reading.text[reading.words[at][1]].isupper()
+        capital = reading.plain[reading.words[at][1]].isupper()
         last = _name_from(reading, at) if capital else None
         if last is None:
             at += 1
@@ -96,7 +105,7 @@ def _name_from(reading: Reading, at: int) -> int | None:
         word, start, _ = reading.words[ahead]
         before, _, end = reading.words[ahead - 1]
         gap = _INITIAL_GAP if len(before) == 1 else _GAP
-        if not gap.fullmatch(reading.text[end:start]):
+        if not gap.fullmatch(reading.plain[end:start]):
             break
         if _could_name(reading, ahead, within=True):
             last = ahead
@@ -118,7 +127,7 @@ def _could_name(reading: Reading, at: int, *, within: bool = False) -> bool:
     `within`: behind another word of a name, where White and Ward are names.
     """
     word, start, end = reading.words[at]
-    written = reading.text[start:end]
+    written = reading.plain[start:end]
     if not written[0].isupper() or any(char.isdigit() for char in word):
         return False
     if len(word) == 1:  # an initial, by its point or the name behind it
@@ -132,41 +141,60 @@ def _could_name(reading: Reading, at: int, *, within: bool = False) -> bool:
         return False
     if len(word) > 6 and word.endswith(_ENDINGS) and word not in AMBIGUOUS:
         return False
-    return word in given_names() or not is_drug(word)
+    return word in given_names() or word in EPONYMS | AMBIGUOUS or not (is_drug(word) or is_condition(word))
 
 
 def _given_away(reading: Reading, first: int, last: int) -> bool:
     """Whether something around the words says that they are a name."""
-    words, text = reading.words, reading.text
+    words, text = reading.words, reading.plain
     start, end = words[first][1], words[last][2]
     final = bare(words[last][0])
     one = words[first - 1][0] if first else ""
     two = words[first - 2][0] if first > 1 else ""
     gap = text[words[first - 1][2] : start] if first else ""
-    titled = one in TITLES and text[words[first - 1][1]].isupper() and gap.lstrip(".").isspace() and gap
-    if titled:
-        return True
     following = words[last + 1][0] if last + 1 < len(words) else ""
+    disease = final in EPONYMS and words[last][0] != final  # "mother Alzheimer's", "Father Prostate cancer"
+    disease = disease or (following in DISEASES and text[words[last + 1][1]].islower())
+    if disease and one in RELATIVES:
+        return False
+    titled = one in TITLES and text[words[first - 1][1]].isupper() and not is_drug(f"{one} {words[first][0]}")
+    if titled and (gap.lstrip(".").isspace() or (gap == "." and one in _SHORT_TITLES)):
+        return True
     if final in EPONYMS and following in AFTER_EPONYM:
         return False
     if bare(words[first][0]) in given_names():
         return True
+    if following in DISEASES and disease:
+        return False
     if gap.strip(' \t,("“:') == "" and "\n" not in gap and gap:
-        if one in _RELATIVES and (":" not in gap) and (text[words[first - 1][1]].islower() or last > first):
+        if one in RELATIVES and (":" not in gap) and (text[words[first - 1][1]].islower() or last > first):
             return not text.startswith(":", end)
         if (two, one) in _BEFORE or one in _BEFORE_ONE:
             return True
         if one in _LABELS and _LABEL_GAP.fullmatch(gap):
             return last > first or one in ("name", "surname", "forename")
-    return bool(_AFTER.match(text, words[last][1] + len(final)))
+    after = _AFTER.match(text, words[last][1] + len(final))
+    if after is None or after["number"] is None:
+        return after is not None
+    return last > first and "-" not in text[start:end]  # "Hb (12)" and "Ehlers-Danlos, 12 years" are nobody
 
 
 def _spoken(reading: Reading) -> Iterator[tuple[int, int]]:
-    """Dictation without capitals: the word behind a title with its point."""
-    for at in range(len(reading.words) - 1):
-        title, start, end = reading.words[at]
-        word, begin, stop = reading.words[at + 1]
-        if title in _SPOKEN_TITLES and reading.text[start].islower() and len(word) > 2 and word.isalpha():
-            gap = reading.text[end:begin]
-            if gap[:1] == "." and gap[1:].strip(" ") == "" and word not in no_names():
-                yield begin, stop
+    """Dictation without capitals: the word behind a title with its point, behind a given name one more."""
+    words, text = reading.words, reading.plain
+    for at in range(len(words) - 1):
+        title, start, end = words[at]
+        gap = text[end : words[at + 1][1]]
+        if title not in _SPOKEN_TITLES or not text[start].islower() or gap.rstrip(" ") != ".":
+            continue
+        last = at + 1
+        if not _speakable(words[last][0]):
+            continue
+        if words[last][0] in given_names() and last + 1 < len(words) and _speakable(words[last + 1][0]):
+            last += text[words[last][2] : words[last + 1][1]] == " "
+        yield words[at + 1][1], words[last][1] + len(bare(words[last][0]))
+
+
+def _speakable(word: str) -> bool:
+    word = bare(word)
+    return len(word) > 2 and word.isalpha() and word not in no_names() | AS_SUBJECT and not is_drug(word)

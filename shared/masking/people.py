@@ -3,20 +3,24 @@
     "Maria García-López" → María, Garcia Lopez, M. Lopez, LOPEZ, Dr. Lopez, Lopez, Maria, Lopez's
 
 A name that is also a word (May, Will, Young) is masked where it stands as a name: with a capital within a
-sentence, beside a title or another part. One that is also a drug or a disease only beside a title or part.
+sentence, beside a title or another part. One that is also a drug only beside a title or part; one after
+which a disease is called, but before a word such as disease or sign.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
+from itertools import pairwise
 
 from shared.blind import skeleton
 from shared.masking.spans import Reading, Span, bare
 from shared.masking.words import (
     AFTER_EPONYM,
     AMBIGUOUS,
+    AS_SUBJECT,
     EPONYMS,
     MONTH_NAMES,
     PARTICLES,
@@ -27,7 +31,6 @@ from shared.masking.words import (
 )
 from shared.medications.words import word_set
 
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _GAP = re.compile(r"\s{1,3}|-|,\s?")
 _AFTER_INITIAL = re.compile(r"\.?\s{0,2}|\.-")
 _TITLE_GAP = re.compile(r"\.?\s{0,2}")
@@ -36,13 +39,6 @@ _UMLAUTS = {"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe", "ß": "s
 _BEFORE_MONTH = word_set(
     """
     in of since last next this early late mid until by during from to each every through
-    """
-)
-_AS_SUBJECT = word_set(
-    """
-    is was has had reports reported denies denied states stated presents presented says said complains
-    endorses takes lives works returns came comes called felt feels went gave told tells asked asks
-    wants
     """
 )
 
@@ -54,7 +50,8 @@ class Person:
     value: str
     parts: frozenset[str]
     initials: frozenset[str]
-    recorded: bool  # the record gives it; else it was found in the text and is looked for with capitals only
+    recorded: bool  # the record gives it; else it was found in the text
+    any_case: bool  # else it is looked for with capitals only
 
 
 class People:
@@ -67,23 +64,30 @@ class People:
 
     def add(self, name: str, *, recorded: bool) -> None:
         """Know one more person, or nothing new where every part is known already or nothing names anybody."""
-        words = [word for word in _WORD.findall(skeleton(name)) if word not in TITLES | SUFFIXES]
+        written = Reading(name)
+        words = [word for word, _, _ in (written if recorded else self._as_known(written)).words]
+        words = [word for word in words if word not in TITLES | SUFFIXES]
         number = len(self.persons)
         if _IDEOGRAPHS.search(name):
             self._written.append((name, number))
         parts = {form for word in words for form in _forms(word, name) if _can_name(word)}
+        joined = (a + b for a, b in pairwise(words) if a in PARTICLES or f"{a}-{b}" in skeleton(name))
+        parts |= {bare(word) for word in joined if len(word) > 4}  # Al-Hassan is Alhassan
         if not recorded and parts <= self._by_part.keys():
             return
         if not parts and not _IDEOGRAPHS.search(name):
             return
         initials = frozenset(word[0] for word in words)
-        self.persons.append(Person(_value(name), frozenset(parts), initials, recorded))
+        dictated = name.islower() and len(words) > 1  # "dr. henry howard . howard said"
+        person = Person(_value(name), frozenset(parts), initials, recorded, any_case=recorded or dictated)
+        self.persons.append(person)
         for part in parts:
             self._by_part.setdefault(part, []).append(number)
 
     def number(self, name: str) -> int | None:
         """Whose name this is; None for nobody's who is known."""
-        known = [self._by_part.get(bare(word), []) for word in _WORD.findall(skeleton(name))]
+        words = self._as_known(Reading(name)).words
+        known = [self._by_part.get(bare(word), []) for word, _, _ in words]
         numbers = [number for some in known for number in some]
         return max(numbers, key=lambda n: (numbers.count(n), -n), default=None)
 
@@ -92,6 +96,7 @@ class People:
         for written, number in self._written:
             for match in re.finditer(re.escape(written), reading.text):
                 yield Span(match.start(), match.end(), "name", str(number))
+        reading = self._as_known(reading)
         at, words = 0, reading.words
         while at < len(words):
             numbers = self._by_part.get(bare(words[at][0]))
@@ -100,8 +105,41 @@ class People:
                 at += 1
                 continue
             first, last, number = run
-            yield Span(words[first][1], words[last][1] + len(bare(words[last][0])), "name", str(number))
+            yield Span(
+                words[first][1],
+                words[last][2] - len(words[last][0]) + len(bare(words[last][0])),
+                "name",
+                str(number),
+            )
             at = last + 1
+
+    def _as_known(self, reading: Reading) -> Reading:
+        """The reading with names as the table has them: O Brien is obrien, Al-Hassan alhassan."""
+        known, taken, initials = copy(reading), 0, {part[0] for part in self._by_part}
+        known.words = []
+        for (word, start, end), (behind, begin, stop) in pairwise([*reading.words, ("", 0, 0)]):
+            if start < taken:
+                continue
+            if word[0] in initials and bare(word) not in self._by_part:
+                plain, capital = word.replace("'", ""), reading.text[start].isupper()
+                gap = reading.looks[end:begin]
+                short = gap in (" ", ". ", ".") and capital and len(word) < 4
+                if (gap == "-" or short) and self._knows(plain + behind):
+                    word, end = plain + behind, stop
+                elif "'" in bare(word) and self._knows(bare(word).replace("'", "")):
+                    word = bare(word).replace("'", "") + word[len(bare(word)) :]
+                elif len(word) > 5 and capital and word[-1] == "s" and self._recorded(word[:-1]):
+                    word, end = word[:-1], end - 1
+            known.words.append((word, start, end))
+            taken = end
+        return known
+
+    def _knows(self, word: str) -> bool:
+        return bare(word) in self._by_part
+
+    def _recorded(self, part: str) -> bool:
+        """Whether this is a part of a recorded name and no word besides."""
+        return part not in AMBIGUOUS and any(self.persons[n].recorded for n in self._by_part.get(part, ()))
 
     def _run(self, reading: Reading, at: int, numbers: list[int]) -> tuple[int, int, int]:
         """(first word, last word, whose): the longest name that the part at `at` belongs to."""
@@ -150,13 +188,13 @@ class People:
         if is_drug(word) or (word in no_names() and word not in AMBIGUOUS):
             return False
         if word not in AMBIGUOUS and word not in MONTH_NAMES and len(word) > 2:
-            return self.persons[number].recorded or written[:1].isupper()
+            return self.persons[number].any_case or written[:1].isupper()
         if not written[:1].isupper() or (written.isupper() and _all_capitals(reading, first)):
             return False
         if (word in MONTH_NAMES and before in _BEFORE_MONTH) or (len(word) <= 2 and after[:1].isdigit()):
             return False  # "in May", "Li 0.8"
         within = bool(re.search(r"[\w,)'][ \t]+$", looks[max(0, start - 4) : start]))
-        return within or after in _AS_SUBJECT or words[first][0] != word
+        return within or after in AS_SUBJECT or words[first][0] != word
 
 
 def _all_capitals(reading: Reading, at: int) -> bool:

@@ -94,7 +94,7 @@ _PART_OF_PLACE = word_set(
 
 def places(reading: Reading) -> Iterator[Span]:
     """Cities, counties, houses and postal codes; states and countries stay."""
-    text = reading.text
+    text = reading.plain
     for start in reading.at(_LIVES):
         word = text[start : start + 3].lower().strip()
         match = (_IS_FROM if word in _IS_IN else _LIVES_IN).match(text, start)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from shared.blind import skeleton
@@ -55,7 +55,7 @@ def entry_of(kind: Kind, value: str) -> Iterator[Entry]:
             yield replace(entry, key=compact(value))
 
 
-def recorded(known: list[Entry], reading: Reading) -> Iterator[Span]:
+def recorded(known: Iterable[Entry], reading: Reading) -> Iterator[Span]:
     """Where the text holds any of it."""
     text = reading.text
     for entry in known:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -31,6 +32,7 @@ class Span:
     instead: str | None = None  # what stands there then; None: the placeholder of its key
 
 
+_OTHER = re.compile(r"[^\x00-\x7f]")
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
 
@@ -43,11 +45,17 @@ class Reading:
     def __init__(self, text: str) -> None:
         self.text = text
         self.looks = skeleton(text)  # of the same length
+        self.plain = _OTHER.sub(self._plain, text)  # so is this
         self.words = [(match[0], match.start(), match.end()) for match in _WORD.finditer(self.looks)]
         self.starts: dict[str, list[int]] = {}
         for word, start, _ in self.words:
             self.starts.setdefault(word, []).append(start)
         self.digits = [match.start() for match in re.finditer(r"\d+", text)]
+
+    def _plain(self, other: re.Match[str]) -> str:
+        """Hyphens, spaces, slashes and digits of all kinds in ASCII; letters as they are written."""
+        looks = self.looks[other.start()]
+        return looks if other[0].isdecimal() or not looks.isalnum() else other[0]
 
     def at(self, words: Iterable[str]) -> Iterator[int]:
         """Where any of these words begins."""
@@ -69,27 +77,24 @@ def apart(spans: Iterable[Span], protected: Iterable[tuple[int, int]], text: str
     """The spans in order without overlaps: the longest stands, of another what sticks out stays masked."""
     taken: list[tuple[int, int]] = sorted(protected)
     chosen: list[Span] = []
-    for span in sorted(spans, key=lambda s: (s.start - s.end, s.start, s.kind)):
+    for span in sorted(dict.fromkeys(spans), key=lambda s: (s.start - s.end, s.start, s.kind)):
         for start, end in _outside(span.start, span.end, taken):
             if any(c.isalnum() for c in text[start:end]):
                 chosen.append(replace(span, start=start, end=end))
-                taken.append((start, end))
-                taken.sort()
+                insort(taken, (start, end))
     return sorted(chosen, key=lambda s: s.start)
 
 
-def _outside(start: int, end: int, taken: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """What of start … end is not taken."""
-    for first, last in list(taken):
-        if last <= start:
-            continue
-        if first >= end:
-            break
-        if start < first:
-            yield start, first
-        start = max(start, last)
-    if start < end:
-        yield start, end
+def _outside(start: int, end: int, taken: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """What of start … end is not taken; `taken` is in order and has no overlaps."""
+    at, free = bisect_left(taken, (start, start)), []
+    if at and taken[at - 1][1] > start:
+        start = taken[at - 1][1]
+    while at < len(taken) and taken[at][0] < end:
+        if start < taken[at][0]:
+            free.append((start, taken[at][0]))
+        start, at = taken[at][1], at + 1
+    return [*free, (start, end)] if start < end else free
 
 
 @cache

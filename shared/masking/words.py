@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from importlib import resources
 
+from shared.medications.indications import conditions_of
 from shared.medications.names import fold, key, names
 from shared.medications.words import word_set
 
@@ -59,6 +60,24 @@ AFTER_EPONYM = word_set(
     """
 )
 
+DISEASES = word_set(
+    """
+    anemia anaemia aneurysm anomaly arteritis cancer carcinoma cardiomyopathy colitis deficiency disease
+    disorder dystrophy encephalopathy leukemia leukaemia lymphoma malformation melanoma myopathy
+    nephropathy neuropathy palsy sarcoma stenosis syndrome thyroiditis tumor tumour vasculitis
+    """
+)
+"""What is called by the word before it ("Kawasaki disease", "Prostate cancer"), which then is no name."""
+
+AS_SUBJECT = word_set(
+    """
+    is was has had reports reported denies denied states stated presents presented says said complains
+    endorses takes lives works returns came comes called felt feels went gave told tells asked asks
+    wants
+    """
+)
+"""What stands behind somebody: a name that is a word is a name before it."""
+
 AMBIGUOUS = word_list("ambiguous.txt")
 """Names that are words as well: somebody's name only where they stand as one."""
 
@@ -73,6 +92,17 @@ def no_names() -> frozenset[str]:
     return word_list("no_names.txt")
 
 
+@cache
+def is_condition(word: str) -> bool:
+    """Whether a word is a condition's whole name: gout, lymphoma."""
+    return bool(conditions_of([word]))
+
+
 def is_drug(word: str) -> bool:
     """Whether a word is a drug's whole name or brand."""
     return key(fold(word)) in names().codes
+
+
+def is_insulin(word: str) -> bool:
+    """Whether a word is an insulin's name or brand, whose doses of a day are written 8-6-10."""
+    return any(code.startswith("insulin") for code in names().codes.get(key(fold(word)), ()))

@@ -153,11 +153,11 @@ def test_the_panels_vignettes_stay_but_for_ages() -> None:
         ("March 19, 2021", "1 day after the visit"),
         ("12/2019", "about 15 months before the visit"),
         ("June 2001", "about 20 years before the visit"),
-        ("March 4, 1963", "58 years old"),
+        ("March 4, 1963", "the day of birth"),
     ],
 )
 def test_dates_become_relative(written: str, shown: str) -> None:
-    """By the record's date; the birth date becomes the age then."""
+    """By the record's date; the recorded day of birth is called so: what was measured then is no age."""
     assert masked(f"It was noted on {written} and again.") == f"It was noted on [{shown}] and again."
 
 
