@@ -9,7 +9,6 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,12 +21,10 @@ from db.queries.documents import Vault
 from embedded.services import Services
 from producers import intake
 from producers.delivery import queue_door
-from producers.delivery.doors import Door, load_doors
+from producers.delivery.doors import Door
 from producers.delivery.queue_door import KIND, REASON, QueueDoor
-from shared.errors import SettingsError
 from shared.sealing import SiteKey, new_site_key
-from shared.settings import Settings
-from tests.accepted import ROOT, ask
+from tests.accepted import ask
 from tests.producers.delivery.conftest import end
 from workers.context import Context
 
@@ -376,50 +373,3 @@ def test_doors_that_the_file_no_longer_names_get_nothing(ctx: Context) -> None:
         with ctx.transaction() as session:
             webhooks.open_doors(session, doors)
         assert ask(ctx, states) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("queue = 'in'", "nothing but tables"),
-        ("[doors.a]\nsource = 'x'\nqueue = 'in'", "one of url_env and url_file"),
-        ("[doors.a]\nsource = 'x'\nurl_env = 'THEIRS'", "name a queue"),
-        ("[doors.a]\nsource = 'x'\nurl_env = 'THEIRS'\nqeue = 'in'", "qeue"),
-        ("[doors.a]\nsource = 'x'\nurl_env = 'MISSING'\nqueue = 'in'", "MISSING gives no address"),
-        ("[doors.a]\nsource = 'x'\nurl_env = 'OURS'\nqueue = 'in'", "the broker of our own tasks"),
-        ("[doors.a", "doors.toml"),
-    ],
-)
-def test_a_wrong_file_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, why: str
-) -> None:
-    """With what is wrong; the broker of our own tasks under another name too; no address is shown."""
-    monkeypatch.setenv("THEIRS", "redis://:hidden@127.0.0.1:6379/1")
-    monkeypatch.setenv("OURS", "redis://other:hidden@localhost/0?x=y")
-    (tmp_path / "doors.toml").write_text(text)
-    settings = Settings(
-        _env_file=None, broker_url="redis://:hidden@127.0.0.1:6379", doors_file=tmp_path / "doors.toml"
-    )
-    with pytest.raises(SettingsError, match=why) as refused:
-        load_doors(settings)
-    assert "hidden" not in str(refused.value)
-
-
-@pytest.mark.parametrize("theirs", ["amqp://127.0.0.1", "amqp://u:x@127.0.0.1//", "amqp://127.0.0.1/%2F"])
-def test_a_vhost_has_many_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, theirs: str) -> None:
-    """RabbitMQ's usual one, and one with an escape: ours whichever is written."""
-    (tmp_path / "doors.toml").write_text("[doors.a]\nsource = 'x'\nurl_env = 'THEIRS'\nqueue = 'in'")
-    for ours, door in (("amqp://127.0.0.1/", theirs), ("amqp://127.0.0.1/a%2Db", "amqp://127.0.0.1/a-b")):
-        monkeypatch.setenv("THEIRS", door)
-        settings = Settings(_env_file=None, broker_url=ours, doors_file=tmp_path / "doors.toml")
-        with pytest.raises(SettingsError, match="the broker of our own tasks"):
-            load_doors(settings)
-
-
-def test_the_pages_file_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The example in docs/events.md is a door."""
-    page = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
-    (tmp_path / "doors.toml").write_text(page.split("```toml\n")[1].split("```")[0])
-    monkeypatch.setenv("ST_MARY_BROKER", "amqps://his:x@broker.example/his")
-    [door] = load_doors(Settings(_env_file=None, doors_file=tmp_path / "doors.toml"))
-    assert (door.queue, door.dead_letters, door.events_exchange) == ("consilium.in", "consilium.in.dead", OUT)
