@@ -19,6 +19,7 @@ from shared.peer_grading import Seat, grade_peers
 from shared.vancouver import Consensus, ItemGrade, ReviewerMeasure, vancouver
 
 COLUMNS = ("reviewer", "item", "grade")
+LONGEST_NAME = 1_000
 
 
 class Form(StrEnum):
@@ -176,4 +177,6 @@ def _name(where: str, given: Any) -> str:
         raise BadGrades(f"{where}: empty or missing")
     if isinstance(given, bool) or "\0" in name:
         raise BadGrades(f"{where}: not a name: a text without NUL, or a whole number, is asked for")
+    if len(name) > LONGEST_NAME:
+        raise BadGrades(f"{where}: longer than {LONGEST_NAME} characters: is a quote missing?")
     return name
