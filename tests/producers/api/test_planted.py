@@ -214,38 +214,6 @@ def test_planted_text_is_found_nowhere(
     assert all(PLANTED in text for text in opened_.values())
 
 
-def _deliver(door: Door) -> None:
-    """What is in the outbox goes to the webhook."""
-    with door.ctx.transaction() as session:
-        events.finish_submissions(session)
-    with door.ctx.transaction() as session:
-        events.deliver(session)
-    sending = Webhooks(door.ctx.settings.require_database(), door.ctx.vault)
-    try:
-        for (webhook,) in ask(door.ctx, "SELECT id FROM destinations"):
-            assert sending.send(webhook) > 0
-    finally:
-        sending.close()
-
-
-def _shown(answer: httpx.Response) -> str:
-    return f"{answer.status_code} {answer.headers} {answer.text}"
-
-
-def _in_redis(services: Services) -> dict[str, str]:
-    with redis.Redis.from_url(services.addresses.broker_url) as broker:
-        keys = list(broker.scan_iter(count=1000))
-        return {f"redis {key!r}": repr(key) + (broker.dump(key) or b"").decode("latin-1") for key in keys}
-
-
-def _in_tables(door: Door) -> dict[str, str]:
-    """Every table as text, what is binary also as it is."""
-    names = [name for (name,) in ask(door.ctx, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
-    found = {f"table {name}": repr(ask(door.ctx, f"SELECT t::text FROM {name} t")) for name in names}
-    binary = ask(door.ctx, "SELECT ciphertext FROM clinical_documents")
-    return found | {"ciphertext": repr([bytes(sealed) for (sealed,) in binary])}
-
-
 @pytest.mark.parametrize("packed", ["identity", "gzip"])
 def test_a_bug_is_logged_without_what_was_sent(
     door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, packed: str
