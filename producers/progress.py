@@ -15,7 +15,7 @@ from db.queries import progress
 from db.queries.progress import Batch, ModelCalls, Work
 
 LATELY_S = 300.0
-"""The recent rate is that of so many seconds, or of all the time since the start."""
+"""The recent rate is that of so many seconds, or of all the time since its first dispatch."""
 ENDS = ("completed", "needs_review", "failed", "cancelled")
 STAGES = ("waiting", "generating", "reviewing", "concluding")
 
@@ -91,12 +91,18 @@ class Progress:
     @property
     def per_minute_lately(self) -> float | None:
         """Ends a minute, of the last `LATELY_S` seconds; None before there is time to tell."""
-        return _per_minute(sum(each.lately for each in self.work), min(self.age_s, LATELY_S))
+        return _per_minute(sum(each.lately for each in self.work), min(self._begun_s, LATELY_S))
 
     @property
     def per_minute(self) -> float | None:
         """Ends a minute since the start."""
-        return _per_minute(self.ended, self.age_s)
+        return _per_minute(self.ended, self._begun_s)
+
+    @property
+    def _begun_s(self) -> float:
+        """Seconds since the first dispatch: waiting behind others is not being slow. At its end, all."""
+        begun = [each.begun_s for each in self.work if each.begun_s is not None]
+        return self.age_s if self.finished or not begun else min(max(begun), self.age_s)
 
     @property
     def left_s(self) -> float | None:

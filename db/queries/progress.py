@@ -44,7 +44,8 @@ WORK = text("""
                (SELECT held FROM idle)) END AS held,
            count(*) AS n,
            count(*) FILTER (WHERE c.ended_at > now() - make_interval(secs => :lately_s)) AS lately,
-           sum(c.spent_usd) AS spent_usd
+           sum(c.spent_usd) AS spent_usd,
+           extract(epoch FROM now() - min(c.dispatched_at))::float AS begun_s
     FROM consultations c WHERE c.submission_id = ANY(:ids)
     GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
 """)
@@ -104,7 +105,8 @@ class Batch:
 class Work:
     """So many (`n`) consultations of one state, stage, reason and cause of waiting.
 
-    `lately`: those that ended within the last `lately_s` seconds. `spent_usd`: of known costs.
+    `lately`: those that ended within the last `lately_s` seconds. `spent_usd`: of known costs. `begun_s`:
+    seconds since the first of them was dispatched; None: none was.
     """
 
     state: str
@@ -114,6 +116,7 @@ class Work:
     n: int
     lately: int
     spent_usd: Decimal
+    begun_s: float | None = None
 
 
 @dataclass(frozen=True)

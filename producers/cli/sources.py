@@ -19,6 +19,8 @@ from shared.errors import SettingsError
 from shared.policy import Policy
 
 app = typer.Typer(help="Sources: who sends, and which models may read their patients.", no_args_is_help=True)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
 app.add_typer(keys.app, name="keys")
 app.add_typer(clients.app, name="clients")
 
@@ -33,6 +35,11 @@ def add(
     deny: Annotated[list[str] | None, typer.Option(help="A model that may not; repeat for several.")] = None,
 ) -> None:
     """Add a source. Nothing leaves the house unless its policy says so."""
+    if not _NAME.fullmatch(name):
+        raise SettingsError(
+            "NAME has letters, digits, '.', '_' and '-' alone, at most 63, and begins with one of the first "
+            "two: it stands in commands and addresses, and stays"
+        )
     words: dict[str, list[str]] = {"allow": allow or [], "deny": deny or []}
     try:
         policy = Policy.model_validate({name: given for name, given in words.items() if given})

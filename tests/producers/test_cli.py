@@ -237,6 +237,8 @@ def test_sources(shell: Shell) -> None:
     assert "allow more models for this source" in few
     assert "consilium sources add" in shell.fails("submit", "-", "--source", "x", stdin=record("a"), code=2)
     assert "local, simulated, remote" in shell.fails("sources", "add", "y", "--allow", "anyone", code=2)
+    for name in ("St Mary!", "", "-x", "a" * 64, "ward\n"):
+        assert "letters, digits" in shell.fails("sources", "add", "--", name, code=2)
 
 
 def test_a_nudge_is_sent_and_may_be_lost(shell: Shell, services: Services, closed_port: int) -> None:

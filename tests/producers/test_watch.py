@@ -248,6 +248,20 @@ def test_the_live_view(shell: Shell, stored: Stored) -> None:
         assert part in shown
 
 
+def test_to_wait_behind_others_is_not_to_be_slow(stored: Stored) -> None:
+    """The rate, and so the estimated end, counts from the first dispatch."""
+    submission, (first, _) = stored.submit(2)
+    stored.ask("UPDATE submissions SET received_at = now() - interval '4 min'")
+    stored.ask(
+        "UPDATE consultations SET dispatched_at = now() - interval '30 s', held = NULL, ended_at = NULL"
+    )
+    stored.ask("UPDATE consultations SET state = 'completed', ended_at = now() WHERE id = %s", first)
+    with transaction(stored.url) as session:
+        found = look(session, [submission])
+    assert found.per_minute_lately == pytest.approx(2, rel=0.2)
+    assert found.left_s == pytest.approx(30, rel=0.2)
+
+
 _usd = st.decimals(0, 10, places=4)
 _work = st.builds(
     lambda state, stage, held, n, lately, usd: Work(
