@@ -20,17 +20,14 @@ process, so it uses one core; sets that wait for their turn use a little (beat, 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import booked_canvas
 import plain_canvas
 import psycopg
-from figures_canvas import canvas_workers, run_booked, run_plain
+from figures_rivals import canvas_workers, run_bare, run_booked, run_plain
 from figures_set import OURS, Set, Used, machine, middle
 
 HERE = Path(__file__).parent
@@ -66,7 +63,7 @@ def main() -> None:
             found = {
                 "ours": ours.run(asked.size, seed=number),
                 "watched": watched.run(asked.size, seed=number),
-                "bare": _bare(servers, asked.size, asked.in_flight, number),
+                "bare": run_bare(servers, asked.size, number, asked.in_flight),
                 "canvas": run_plain(servers, asked.size, number, canvas_pids),
                 "booked": run_booked(servers, asked.size, number, booked_pids),
             }
@@ -93,22 +90,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="processes of model workers")
     parser.add_argument("--pool", choices=("threads", "gevent"), default="threads")
     return parser.parse_args()
-
-
-def _bare(servers: Set, size: int, in_flight: int, seed: int) -> Used:
-    """The same work by the script."""
-    submission = servers.submit(size, seed=seed)
-    before = servers.meters()
-    made = subprocess.run(
-        [sys.executable, str(HERE / "figures_bare.py"), str(submission), str(in_flight)],
-        env=servers.stack.environ,
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    said = json.loads(made.stdout)
-    used = servers.used(size, said["seconds"], before)
-    used.cpu_s["model workers"] = said["cpu_s"]
-    return used
 
 
 def _print(used: dict[str, list[Used]]) -> None:

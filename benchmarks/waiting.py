@@ -14,15 +14,11 @@ the reviews wait for the answers.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
-from pathlib import Path
 
 import booked_canvas
 import plain_canvas
-from figures_canvas import canvas_workers, run_booked, run_plain
+from figures_rivals import canvas_workers, run_bare, run_booked, run_plain
 from figures_set import Set, machine, middle
 
 BAR, AIM = 1.3, 1.1
@@ -59,7 +55,7 @@ def main() -> None:
             ours.panel("/ledger/reset", {})
             times["ours"].append(ours.run(asked.size, seed=number).seconds)
             peaks.append(ours.panel("/ledger")["peak_open"])
-            times["bare"].append(_bare(servers, asked.size, asked.in_flight, number))
+            times["bare"].append(run_bare(servers, asked.size, number, asked.in_flight).seconds)
             times["canvas"].append(run_plain(servers, asked.size, number, canvas_pids).seconds)
             times["booked"].append(run_booked(servers, asked.size, number, booked_pids).seconds)
     for name, seconds in times.items():
@@ -68,18 +64,6 @@ def main() -> None:
     reached = statistics.median(times["ours"]) / ideal_s
     holds = "holds" if reached <= BAR else "DOES NOT HOLD"
     print(f"bar: at most {BAR} × ideal, {holds} ({reached:.2f}); aim: {AIM}")
-
-
-def _bare(servers: Set, size: int, in_flight: int, seed: int) -> float:
-    submission = servers.submit(size, seed=seed)
-    script = Path(__file__).parent / "figures_bare.py"
-    made = subprocess.run(
-        [sys.executable, str(script), str(submission), str(in_flight)],
-        env=servers.stack.environ,
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    return float(json.loads(made.stdout)["seconds"])
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from shared.expected_cost import require_prices
 from shared.policy import Policy
 from shared.selection import candidate
 
+SAY = "say `consilium budget SUBMISSION AMOUNT` or `consilium budget --source NAME AMOUNT`: USD, or none"
+
 
 def budget(
     words: Annotated[
@@ -42,9 +44,9 @@ def budget(
         case [], str(name):
             with database() as session:
                 row = _source(session, source_named(session, name))
-        case [submission], None if _is_id(submission):
+        case [submission], None:
             with database() as session:
-                row = _submission(session, uuid.UUID(submission))
+                row = _row(_submission(session, _id(submission)))
         case [given], str(name):
             row = _cap_source(name, amount(given, "AMOUNT"))
             go_on()
@@ -52,10 +54,7 @@ def budget(
             row = _cap_submission(_id(submission), amount(given, "AMOUNT"))
             go_on()
         case _:
-            raise SettingsError(
-                "say `consilium budget SUBMISSION AMOUNT` or `consilium budget --source NAME AMOUNT`; "
-                "AMOUNT is USD, or none"
-            )
+            raise SettingsError(SAY)
     if format_ is Format.table:
         out.print(_said(row), highlight=False, markup=False)
     else:
@@ -85,26 +84,23 @@ def _caps() -> list[dict[str, Any]]:
     ]
 
 
-def _is_id(given: str) -> bool:
-    try:
-        uuid.UUID(given)
-    except ValueError:
-        return False
-    return True
-
-
 def _id(given: str) -> uuid.UUID:
-    if not _is_id(given):
-        raise SettingsError("SUBMISSION is an id: see `consilium status`; for a source: --source NAME")
-    return uuid.UUID(given)
+    try:
+        return uuid.UUID(given)
+    except ValueError:
+        raise SettingsError(f"SUBMISSION is an id: see `consilium status`; {SAY}") from None
 
 
 def _submission(session: Session, submission_id: uuid.UUID) -> dict[str, Any]:
     found = budgets.of_submissions(session, submission_id)
     if not found:
         raise NotFound(f"no submission {submission_id}: see `consilium status`")
-    kept = ("budget_usd", "spent_usd", "held")
-    return {"scope": "submission", "name": submission_id, **{name: found[0][name] for name in kept}}
+    return found[0]
+
+
+def _row(now: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: now[name] for name in ("budget_usd", "spent_usd", "held")}
+    return {"scope": "submission", "name": now["submission"], **kept}
 
 
 def _cap_submission(submission_id: uuid.UUID, cap: Decimal | None) -> dict[str, Any]:
@@ -117,10 +113,10 @@ def _cap_submission(submission_id: uuid.UUID, cap: Decimal | None) -> dict[str, 
             require_prices(asked, models)
             _all_priced(budgets.unpriced(session, submission_id=submission_id))
         released = budgets.set_submission(session, submission_id, cap)
-        [now] = budgets.of_submissions(session, submission_id)
+        now = _submission(session, submission_id)
         source_id = source_named(session, now["source"]).id
         audit(session, "budget.submission", f"{submission_id} {usd(cap)}", source_id)
-        return {**_submission(session, submission_id), "released": released}
+        return {**_row(now), "released": released}
 
 
 def _source(session: Session, source: Source) -> dict[str, Any]:
@@ -143,7 +139,8 @@ def _cap_source(name: str, cap: Decimal | None) -> dict[str, Any]:
             _all_priced(budgets.unpriced(session, source_id=source.id))
         released = budgets.set_source(session, source.id, cap)
         audit(session, "budget.source", f"{source.id} {usd(cap)} a day", source.id)
-        return {**_source(session, source), "budget_usd": cap, "released": released}
+        session.refresh(source)
+        return {**_source(session, source), "released": released}
 
 
 def _all_priced(without: int) -> None:

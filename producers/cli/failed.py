@@ -112,7 +112,7 @@ def requeue(
         go_on()
     if format_ is not Format.table:
         emit([{"requeued": len(done.ids), "left": len(done.left)}], format_)
-        _end(which, {*done.ids, *done.left})
+        _require_all(which, {*done.ids, *done.left})
         return
     out.print(
         f"{len(done.ids)} requeued" if done.ids or done.left else _none(which, reasons), highlight=False
@@ -125,7 +125,7 @@ def requeue(
         )
     if done.ids:
         out.print(f"next: consilium status {submission or ''}".rstrip(), highlight=False)
-    _end(which, {*done.ids, *done.left})
+    _require_all(which, {*done.ids, *done.left})
 
 
 @app.command("discard")
@@ -146,12 +146,12 @@ def discard(
         reasons = dead_letters.reasons(session)
     if format_ is not Format.table:
         emit([{"discarded": done}], format_)
-        _end(which, found)
+        _require_all(which, found)
         return
     out.print(f"{done} discarded: failed for good" if done else _none(which, reasons), highlight=False)
     if done:
         out.print("next: consilium failed list")
-    _end(which, found)
+    _require_all(which, found)
 
 
 def _which(
@@ -181,7 +181,7 @@ def _none(which: Which, reasons: dict[str, int]) -> str:
     return f"no dead letter is so; there are {there}" if not which.anything else "no dead letters"
 
 
-def _end(which: Which, found: set[Any]) -> None:
+def _require_all(which: Which, found: set[Any]) -> None:
     """Raises `NotFound` where some of the ids that were asked for are no dead letters, after all others."""
     missing = [str(id_) for id_ in which.ids if id_ not in found]
     if missing:

@@ -60,9 +60,8 @@ class Mask:
         self._mode, self._more = mode, more
         self._placeholders: dict[tuple[Kind, str], str] = {}
         self._values: dict[str, str] = {}
-        self._found: dict[
-            tuple[Kind, str], Entry
-        ] = {}  # what the case alone gives, however written elsewhere
+        # what the case alone gives, however written elsewhere
+        self._found: dict[tuple[Kind, str], Entry] = {}
         self._in_case: list[Span] | None = None  # found while the table was made
 
     @classmethod

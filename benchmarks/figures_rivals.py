@@ -1,4 +1,4 @@
-"""The rivals of the figures that are Celery canvases: their workers, and a run of each."""
+"""The rivals of the figures: a run of the bare script and of each canvas, and the canvases' workers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import booked_canvas
@@ -24,6 +25,22 @@ from db.ids import new_id
 
 DATABASES = {"plain": 1, "booked": 2}
 """Of Redis, by the app's name: both listen to the queue `celery`."""
+
+
+def run_bare(servers: Set, size: int, seed: int, in_flight: int) -> Used:
+    """So many consultations by the bare script."""
+    submission = servers.submit(size, seed=seed)
+    before = servers.meters()
+    made = subprocess.run(
+        [sys.executable, str(Path(__file__).parent / "figures_bare.py"), str(submission), str(in_flight)],
+        env=servers.stack.environ,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    said = json.loads(made.stdout)
+    used = servers.used(size, said["seconds"], before)
+    used.cpu_s["model workers"] = said["cpu_s"]
+    return used
 
 
 @contextlib.contextmanager
